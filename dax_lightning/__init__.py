@@ -1,0 +1,1 @@
+"""Distillation aided explainability (DAX): explain one prediction of a model that can only be queried."""

@@ -1,0 +1,7 @@
+"""The method: networks, losses, data, training, and the explainer made of them."""
+
+from dax_lightning.dax.explainer import Dax, Training
+from dax_lightning.dax.losses import CounterfactualLoss, SparseLoss
+from dax_lightning.dax.networks import CnnStudent, MaskNetwork, MlpStudent
+
+__all__ = ["CnnStudent", "CounterfactualLoss", "Dax", "MaskNetwork", "MlpStudent", "SparseLoss", "Training"]

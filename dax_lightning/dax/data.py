@@ -1,0 +1,226 @@
+"""The perturbed copies of one input and the black box's answers to them, as a LightningDataModule."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
+from tqdm import tqdm
+
+from dax_lightning.black_box.base import BlackBox
+from dax_lightning.errors import InputError
+from dax_lightning.perturb import Perturber, filled
+
+TargetSpace = Literal["log_odds", "probability"]
+_TINY = 1e-7  # probabilities are kept this far from 0 and 1 before the log-odds: they end at ±16
+
+
+class Batch(NamedTuple):
+    """Copies as the networks see them: pooled to their resolution, values in [-1, 1]."""
+
+    copies: Float[Tensor, "n c h w"]
+    kept: Float[Tensor, "n 1 h w"]  # share of each cell that is not removed
+    teacher: Float[Tensor, " n"]
+    weight: Float[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The scale on which the student imitates the black box.
+
+    Args:
+        space: ``probability`` as they are, in [0, 1]; or ``log_odds``, where an answer near 0 or 1 still tells its neighbours
+            apart, shifted by ``mean`` and divided by ``std``.
+        mean: weighted mean of the training copies' log-odds.
+        std: their weighted standard deviation.
+
+    Example:
+        >>> Targets("log_odds", 0.0, 1.0)(torch.tensor([0.5])).item()
+        0.0
+    """
+
+    space: TargetSpace
+    mean: float = 0.0
+    std: float = 1.0
+
+    @classmethod
+    def fit(cls, space: TargetSpace, probability: Float[Tensor, " n"], weight: Float[Tensor, " n"]) -> "Targets":
+        """The scale of these training copies."""
+        if space == "probability":
+            return cls(space)
+        values, share = log_odds(probability), weight / weight.sum()
+        mean = (share * values).sum()
+        return cls(space, mean.item(), max((share * (values - mean) ** 2).sum().sqrt().item(), 1e-6))
+
+    def __call__(self, probability: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """What the student is to say."""
+        return probability if self.space == "probability" else (log_odds(probability) - self.mean) / self.std
+
+
+def log_odds(probability: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """``log(p / (1 - p))``, with p kept 1e-7 away from 0 and 1.
+
+    Example:
+        >>> log_odds(torch.tensor([0.5])).item()
+        0.0
+    """
+    return probability.double().clamp(_TINY, 1 - _TINY).logit().float()
+
+
+class PooledCopies:
+    """Draws any copy at the networks' resolution, from its row of kept segments alone.
+
+    Pooling is linear, so the mean over a cell of copy i is ``fill + kept_i @ change``: exactly the copy's own average-pooling,
+    at the cost of a small matrix product; no copy is ever stored.
+
+    Args:
+        x: the input, values in [0, 1].
+        fill: what it looks like with everything removed.
+        segments: the partition.
+        resolution: side of the grid of cells (no more than the input's own sides).
+
+    Example:
+        >>> pool = PooledCopies(torch.ones(1, 2, 2), torch.zeros(1, 2, 2), torch.tensor([[0, 0], [0, 1]]), resolution=1)
+        >>> copies, kept = pool(torch.tensor([[True, False]]))
+        >>> copies.item(), kept.item()  # a cell three quarters full; copies are scaled to [-1, 1]
+        (0.5, 0.75)
+    """
+
+    def __init__(self, x: Float[Tensor, "c h w"], fill: Float[Tensor, "c h w"], segments: Int[Tensor, "h w"], resolution: int):
+        self.size = (min(resolution, x.shape[1]), min(resolution, x.shape[2]))
+        cells, count = math.prod(self.size), int(segments.max()) + 1
+        rows, columns = (torch.arange(n) * s // n for n, s in zip(x.shape[1:], self.size, strict=True))
+        cell = (rows[:, None] * self.size[1] + columns).flatten()
+        area = cell.bincount(minlength=cells)
+        slot = segments.flatten() * cells + cell
+        self.share = slot.bincount(minlength=count * cells).view(count, cells) / area
+        change = torch.zeros(len(x), count * cells).index_add(1, slot, (x - fill).flatten(1))
+        self.change = (change.view(len(x), count, cells) / area).permute(1, 0, 2).reshape(count, -1)
+        self.fill = (torch.zeros(len(x), cells).index_add(1, cell, fill.flatten(1)) / area).flatten()
+
+    def __call__(self, kept: Bool[Tensor, "n j"]) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n 1 h w"]]:
+        """The pooled copies, values in [-1, 1], and the share of each cell that was kept."""
+        rows = kept.float()
+        copies = (self.fill + rows @ self.change).view(len(kept), -1, *self.size)
+        return copies * 2 - 1, (rows @ self.share).view(len(kept), 1, *self.size)
+
+
+class _Copies(Dataset):
+    """Indexed by a whole batch of copy numbers at once."""
+
+    def __init__(self, pool: PooledCopies, kept: Tensor, teacher: Tensor, weight: Tensor):
+        self.pool, self.kept, self.teacher, self.weight = pool, kept, teacher, weight
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, rows: list[int]) -> Batch:
+        return Batch(*self.pool(self.kept[rows]), self.teacher[rows], self.weight[rows])
+
+
+class PerturbationDataModule(pl.LightningDataModule):
+    """Queries the black box on ``q`` copies of one input and serves them, split by copies.
+
+    The first batch of queries holds the input itself; only kept segments and answers are stored, so memory does not grow
+    with the size of the copies.
+
+    Args:
+        black_box: what is asked.
+        perturber: how copies are made.
+        x: the input, values in [0, 1].
+        segments: its partition.
+        target: class whose score is imitated.
+        q: copies, the input included.
+        generator: the source of randomness.
+        space: scale of the answers, see :class:`Targets`.
+        resolution: side of the networks' grid.
+        val_share: share of the copies held out, in (0, 1); the input itself is always trained on.
+        batch_size: copies a training step.
+        progress: show a progress bar of the queries.
+    """
+
+    def __init__(
+        self,
+        black_box: BlackBox,
+        perturber: Perturber,
+        x: Float[Tensor, "c *space"],
+        segments: Int[Tensor, "*space"],
+        target: int,
+        q: int,
+        generator: torch.Generator,
+        space: TargetSpace = "log_odds",
+        resolution: int = 28,
+        val_share: float = 0.1,
+        batch_size: int = 64,
+        progress: bool = False,
+    ):
+        super().__init__()
+        self.black_box, self.perturber, self.x, self.segments = black_box, perturber, x, segments
+        self.target, self.q, self.generator, self.space = target, q, generator, space
+        self.resolution, self.val_share, self.batch_size, self.progress = resolution, val_share, batch_size, progress
+        self._asked = False
+
+    def setup(self, stage: str | None = None) -> None:
+        """Ask the black box, once."""
+        if self._asked:
+            return
+        self._asked = True
+        batches = list(self._answers())
+        self.kept = torch.cat([kept for kept, _, _ in batches])
+        self.weight = torch.cat([weight for _, weight, _ in batches])
+        self.probability = torch.cat([probability for _, _, probability in batches])
+        fill = filled(self.x, self.segments, self.perturber.fill, self.perturber.blur_sigma)
+        self.pool = PooledCopies(self.x, fill, self.segments, self.resolution)
+        held_out = max(1, round(self.val_share * (self.q - 1)))
+        order = 1 + torch.randperm(self.q - 1, generator=self.generator)
+        self.val_rows, self.train_rows = order[:held_out], torch.cat([torch.zeros(1, dtype=torch.long), order[held_out:]])
+        self.targets = Targets.fit(self.space, self.probability[self.train_rows], self.weight[self.train_rows])
+
+    def _answers(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        with tqdm(total=self.q, desc="queries", unit="row", disable=not self.progress, leave=False) as bar:
+            for batch in self.perturber(self.x, self.segments, self.q, self.generator):
+                yield batch.kept, batch.weight, self.black_box(batch.inputs)[:, self.target]
+                bar.update(len(batch.kept))
+
+    @property
+    def score(self) -> float:
+        """The black box's probability of the target on the input itself, in [0, 1]."""
+        return self.probability[0].item()
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of all answers, in log-odds: 0 means that removing segments changes nothing."""
+        return log_odds(self.probability).std().item()
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches of training copies, shuffled anew each epoch."""
+        data = self._dataset(self.train_rows)
+        return self._loader(data, RandomSampler(data, generator=self.generator))
+
+    def val_dataloader(self) -> DataLoader:
+        """Batches of held-out copies."""
+        data = self._dataset(self.val_rows)
+        return self._loader(data, SequentialSampler(data))
+
+    def input_batch(self) -> Batch:
+        """The unperturbed input as a batch of one."""
+        return self._dataset(torch.zeros(1, dtype=torch.long))[[0]]
+
+    def _dataset(self, rows: Tensor) -> _Copies:
+        teacher = self.targets(self.probability[rows])
+        return _Copies(self.pool, self.kept[rows], teacher, self.weight[rows] / self.weight[self.train_rows].mean())
+
+    def _loader(self, data: _Copies, order: RandomSampler | SequentialSampler) -> DataLoader:
+        batches = BatchSampler(order, self.batch_size, drop_last=False)
+        return DataLoader(data, batch_size=None, sampler=batches, num_workers=0)
+
+
+def check_space(space: str) -> None:
+    """Raise an InputError unless ``space`` names a scale of answers."""
+    if space not in get_args(TargetSpace):
+        raise InputError(f"explainer.targets={space}: choose one of {', '.join(get_args(TargetSpace))}")

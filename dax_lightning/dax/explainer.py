@@ -1,0 +1,247 @@
+"""DAX as an Explainer: segments, copies, answers, joint training, and the mask read out."""
+
+import logging
+import math
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, get_args
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pytorch_lightning.callbacks import EarlyStopping, TQDMProgressBar
+from torch import Tensor, nn
+
+from dax_lightning.black_box.base import BlackBox
+from dax_lightning.dax.data import PerturbationDataModule, TargetSpace, check_space
+from dax_lightning.dax.losses import CounterfactualLoss, DaxLoss
+from dax_lightning.dax.module import DaxModule, Optimizer, Recorder
+from dax_lightning.dax.networks import MaskNetwork, MlpStudent
+from dax_lightning.device import pick_device
+from dax_lightning.errors import BudgetExceeded, InputError
+from dax_lightning.explainer import Explainer, Found
+from dax_lightning.perturb import Perturber
+from dax_lightning.segment import Quickshift, Segmenter
+
+logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # which devices there are is not news in every explanation
+_SILENT = 1e-3  # log-odds; answers that vary less than this are the same answer
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long, how fast and where mask and student are trained.
+
+    Args:
+        max_epochs: most passes over the copies.
+        patience: epochs without a better held-out loss before training stops.
+        batch_size: copies a step.
+        val_share: share of the copies held out, in (0, 1).
+        lr_mask: learning rate of the mask network.
+        lr_student: learning rate of the student.
+        weight_decay: of the student.
+        optimizer: ``adamw``, or ``sgd`` (Nesterov, momentum 0.9) as in the research code.
+        device: where the networks train: cpu, cuda or auto.
+        progress: show progress bars of queries and training, where a person watches (stderr is a terminal).
+    """
+
+    max_epochs: int = 20
+    patience: int = 5
+    batch_size: int = 64
+    val_share: float = 0.1
+    lr_mask: float = 0.01
+    lr_student: float = 0.001
+    weight_decay: float = 1e-4
+    optimizer: Optimizer = "adamw"
+    device: str = "auto"
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "patience", "batch_size", "lr_mask", "lr_student"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"trainer.{name}={getattr(self, name)}: it must be positive")
+        if not 0 < self.val_share < 1 or self.weight_decay < 0:
+            raise InputError(
+                f"trainer.val_share={self.val_share} is wanted in (0, 1), weight_decay={self.weight_decay} not negative"
+            )
+        if self.optimizer not in get_args(Optimizer):
+            raise InputError(f"trainer.optimizer={self.optimizer}: choose one of {', '.join(get_args(Optimizer))}")
+        pick_device(self.device)
+
+    @property
+    def watched(self) -> bool:
+        """Whether progress bars are shown."""
+        return self.progress and sys.stderr.isatty()
+
+    def fit(self, module: pl.LightningModule, data: pl.LightningDataModule, recorder: Recorder) -> None:
+        """Train to the end or to the stop."""
+        device = pick_device(self.device)
+        callbacks: list[pl.Callback] = [recorder, EarlyStopping("val_total", min_delta=1e-3, patience=self.patience)]
+        trainer = pl.Trainer(
+            max_epochs=self.max_epochs,
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=[device.index or 0] if device.type == "cuda" else 1,
+            callbacks=[*callbacks, TQDMProgressBar(refresh_rate=5, leave=False)] if self.watched else callbacks,
+            enable_progress_bar=self.watched,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*does not have many workers.*")  # a batch is one small matrix product
+            warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # Lightning's own use of torch
+            trainer.fit(module, datamodule=data)
+
+
+class Dax(Explainer):
+    """Distillation aided explainability: a mask and a student network trained jointly on the black box's answers.
+
+    The student learns to imitate the black box on perturbed copies of the input, through the mask; what the mask lets through
+    is the explanation (equations 4 to 12 of the paper).
+
+    Args:
+        black_box: what is explained.
+        segmenter: parts the input; copies lose whole segments.
+        perturber: makes the copies.
+        loss: :class:`~dax_lightning.dax.SparseLoss` (V1) or :class:`~dax_lightning.dax.CounterfactualLoss` (V2, V3).
+        mask_network: called with ``channels``; the mask network of one explanation.
+        student: called with ``channels`` and ``size``; the student of one explanation.
+        training: how the two are trained.
+        q: perturbed copies, the input included.
+        targets: the scale of the answers: ``log_odds``, or ``probability`` as in the paper.
+        resolution: side of the grid on which the networks see the copies.
+        sees_kept: the student is told which cells were removed.
+        average_epochs: the explanation is the mean mask of so many last epochs; 1: the last mask, as in the text.
+        min_fidelity: below this held-out weighted R² the student has learned nothing and the explanation is flagged.
+        seed: of all randomness.
+        budget: most rows the black box may be asked.
+
+    Example:
+        >>> from dax_lightning.black_box import CallableBlackBox
+        >>> from dax_lightning.segment import Grid
+        >>> def top_left(rows):
+        ...     share = rows[:, :, :16, :16].mean((1, 2, 3))
+        ...     return torch.stack([share, 1 - share], 1)
+        >>> box = CallableBlackBox(top_left, size=(32, 32))
+        >>> dax = Dax(box, Grid(4, 4), Perturber(fill="zeros"), training=Training(progress=False), q=200)
+        >>> made = dax.explain(torch.ones(3, 32, 32), target=0)
+        >>> made.queries, bool(made.saliency[:16, :16].mean() > made.saliency[16:].mean())
+        (200, True)
+    """
+
+    name: ClassVar[str] = "dax"
+
+    def __init__(
+        self,
+        black_box: BlackBox,
+        segmenter: Segmenter | None = None,
+        perturber: Perturber | None = None,
+        loss: DaxLoss | None = None,
+        mask_network: Callable[..., nn.Module] = MaskNetwork,
+        student: Callable[..., nn.Module] = MlpStudent,
+        training: Training | None = None,
+        q: int = 1000,
+        targets: TargetSpace = "log_odds",
+        resolution: int = 28,
+        sees_kept: bool = True,
+        average_epochs: int = 1,
+        min_fidelity: float = 0.1,
+        seed: int = 0,
+        budget: int | None = None,
+    ):
+        super().__init__(black_box, seed, budget)
+        check_space(targets)
+        if q < 2:
+            raise InputError(f"q={q} copies asked for; wanted at least 2, and no fewer than there are segments: try q=1000")
+        if resolution < 4 or average_epochs < 1:
+            raise InputError(f"explainer.resolution={resolution} must be at least 4, average_epochs={average_epochs} at least 1")
+        self.segmenter = segmenter or Quickshift()
+        self.perturber = perturber or Perturber()
+        self.loss = loss or CounterfactualLoss()
+        self.training = training or Training()
+        self.mask_network, self.student = mask_network, student
+        self.q, self.targets, self.resolution, self.sees_kept = q, targets, resolution, sees_kept
+        self.average_epochs, self.min_fidelity = average_epochs, min_fidelity
+
+    def _explain(self, x: Float[Tensor, "c h w"], target: int, generator: torch.Generator) -> Found:
+        data = self._data(x, target, generator)
+        data.setup()
+        if data.spread < _SILENT:
+            silent = f"the black box's answer is the same for all {self.q} copies: nothing speaks for or against this target"
+            notes = {"fidelity": None, "epochs": 0}
+            return Found(torch.zeros(x.shape[1:]), data.score, data.segments, notes, (f"{silent}; try perturber.fill=zeros",))
+        module = self._module(data)
+        recorder = Recorder(lambda: _mask(module, data))
+        self.training.fit(module, data, recorder)
+        return self._found(x, data, recorder)
+
+    def _data(self, x: Tensor, target: int, generator: torch.Generator) -> PerturbationDataModule:
+        if self.budget is not None and self.q > self.budget:
+            raise BudgetExceeded(f"q={self.q} copies cost more than budget={self.budget} rows: lower q or raise budget")
+        segments = self.segmenter(x)
+        count = int(segments.max()) + 1
+        if self.q < count:
+            raise InputError(
+                f"q={self.q} copies for {count} segments: wanted at least one a segment; try q={max(1000, 10 * count)}"
+            )
+        return PerturbationDataModule(
+            black_box=self.black_box,
+            perturber=self.perturber,
+            x=x,
+            segments=segments,
+            target=target,
+            q=self.q,
+            generator=generator,
+            space=self.targets,
+            resolution=self.resolution,
+            val_share=self.training.val_share,
+            batch_size=self.training.batch_size,
+            progress=self.training.watched,
+        )
+
+    def _module(self, data: PerturbationDataModule) -> DaxModule:
+        channels = len(data.x)
+        return DaxModule(
+            mask_network=self.mask_network(channels=channels),
+            student=self.student(channels=channels + self.sees_kept, size=data.pool.size),
+            loss=self.loss,
+            space=self.targets,
+            sees_kept=self.sees_kept,
+            lr_mask=self.training.lr_mask,
+            lr_student=self.training.lr_student,
+            weight_decay=self.training.weight_decay,
+            optimizer=self.training.optimizer,
+        )
+
+    def _found(self, x: Tensor, data: PerturbationDataModule, recorder: Recorder) -> Found:
+        masks = torch.stack(recorder.masks)
+        mean = masks[-self.average_epochs :].mean(0)
+        saliency = F.interpolate(mean[None, None], size=x.shape[1:], mode="bilinear", align_corners=False)[0, 0]
+        fidelity = recorder.history[-1]["fidelity"]
+        notes = {
+            "fidelity": fidelity if math.isfinite(fidelity) else None,
+            "epochs": len(masks),
+            "segments": int(data.segments.max()) + 1,
+            "history": recorder.history,
+        }
+        return Found(saliency, data.score, data.segments, notes, self._doubts(fidelity), masks)
+
+    def _doubts(self, fidelity: float) -> tuple[str, ...]:
+        if fidelity >= self.min_fidelity:
+            return ()
+        return (
+            f"the student learned nothing: its R² on held-out copies is {fidelity:.2f}, under {self.min_fidelity:g}, so don't "
+            "trust this map; try perturber.kept_share=0.8, a larger q, explainer.targets=log_odds or another segmenter",
+        )
+
+
+@torch.no_grad()
+def _mask(module: DaxModule, data: PerturbationDataModule) -> Float[Tensor, "h w"]:
+    was_training = module.training
+    module.eval()
+    mask = module(data.input_batch().copies.to(module.device))[0, 0].cpu()
+    module.train(was_training)
+    return mask

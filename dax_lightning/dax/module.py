@@ -1,0 +1,119 @@
+"""Mask and student network, trained jointly: one LightningModule for every loss."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dax_lightning.dax.data import Batch, TargetSpace
+from dax_lightning.dax.losses import DaxLoss, weighted_r2
+
+Optimizer = Literal["adamw", "sgd"]
+
+
+class DaxModule(pl.LightningModule):
+    """Trains ``f_S(x_p ⊙ f_M(x_p))`` to answer as the black box does; the mask is the explanation (figure 4 of the paper).
+
+    Each epoch logs every loss term as ``train_*`` and ``val_*``, and ``fidelity``: the weighted R² on held-out copies.
+
+    Args:
+        mask_network: makes a mask in (0, 1) from the copies.
+        student: makes a score from the masked copies.
+        loss: V1, V2 or V3.
+        space: scale of the answers; ``probability`` puts a sigmoid after the student, as in the text.
+        sees_kept: give the student one more channel, the share of each cell that was kept; without it a removed cell and a
+            cell of the fill's colour look the same.
+        lr_mask: learning rate of the mask network.
+        lr_student: learning rate of the student.
+        weight_decay: of the student.
+        optimizer: ``adamw``, or ``sgd`` with Nesterov momentum 0.9 as in the research code.
+    """
+
+    def __init__(
+        self,
+        mask_network: nn.Module,
+        student: nn.Module,
+        loss: DaxLoss,
+        space: TargetSpace = "log_odds",
+        sees_kept: bool = True,
+        lr_mask: float = 0.01,
+        lr_student: float = 0.001,
+        weight_decay: float = 1e-4,
+        optimizer: Optimizer = "adamw",
+    ):
+        super().__init__()
+        self.mask_network, self.student, self.loss = mask_network, student, loss
+        self.space, self.sees_kept, self.optimizer = space, sees_kept, optimizer
+        self.lr_mask, self.lr_student, self.weight_decay = lr_mask, lr_student, weight_decay
+        self._held_out: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def forward(self, copies: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 1 h w"]:
+        """The mask of each copy, in (0, 1)."""
+        return self.mask_network(copies)
+
+    def score(self, batch: Batch, mask: Float[Tensor, "n 1 h w"]) -> Float[Tensor, " n"]:
+        """The student's answer to the masked copies, on the scale of ``batch.teacher``."""
+        seen = torch.cat([batch.copies, batch.kept], 1) if self.sees_kept else batch.copies
+        answer = self.student(seen * mask)
+        return answer.sigmoid() if self.space == "probability" else answer
+
+    def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Float[Tensor, " n"]]:
+        """The loss's terms on a batch, and the student's answers."""
+        mask = self(batch.copies)
+        kept = self.score(batch, mask)
+        rest = self.score(batch, 1 - mask) if self.loss.needs_rest else None
+        return self.loss(kept, rest, batch.teacher, mask, batch.weight), kept
+
+    def training_step(self, batch: Batch) -> Tensor:
+        """One step of both networks."""
+        terms, _ = self.terms(batch)
+        self._log("train", terms, len(batch.teacher))
+        return terms["total"]
+
+    def validation_step(self, batch: Batch) -> None:
+        """Collect the student's answers to held-out copies."""
+        terms, kept = self.terms(batch)
+        self._log("val", terms, len(batch.teacher))
+        self._held_out.append((kept, batch.teacher, batch.weight))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the fidelity over all held-out copies."""
+        kept, teacher, weight = (torch.cat(parts) for parts in zip(*self._held_out, strict=True))
+        self._held_out.clear()
+        self.log("fidelity", weighted_r2(kept, teacher, weight), prog_bar=True)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Both networks in one optimiser, each with its own learning rate."""
+        groups = [
+            {"params": list(self.mask_network.parameters()), "lr": self.lr_mask, "weight_decay": 0.0},
+            {"params": list(self.student.parameters()), "lr": self.lr_student, "weight_decay": self.weight_decay},
+        ]
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(groups, lr=self.lr_student, momentum=0.9, nesterov=True)
+        return torch.optim.AdamW(groups)
+
+    def _log(self, stage: str, terms: dict[str, Tensor], n: int) -> None:
+        named = {f"{stage}_{name}": value for name, value in terms.items()}
+        self.log_dict(named, on_step=False, on_epoch=True, batch_size=n)
+
+
+class Recorder(pl.Callback):
+    """Keeps, for each epoch, all that was logged and the mask of the unperturbed input.
+
+    Args:
+        mask_of_input: makes the current mask of the input, on the CPU.
+    """
+
+    def __init__(self, mask_of_input: Callable[[], Float[Tensor, "h w"]]):
+        self._mask_of_input = mask_of_input
+        self.history: list[dict[str, float]] = []
+        self.masks: list[Float[Tensor, "h w"]] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Called by the trainer after each epoch's validation."""
+        metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        self.history.append({"epoch": float(trainer.current_epoch), **metrics})
+        self.masks.append(self._mask_of_input())

@@ -1,0 +1,28 @@
+"""Where tensors live."""
+
+import torch
+
+from dax_lightning.errors import InputError
+
+
+def pick_device(device: str) -> torch.device:
+    """The device that ``cpu``, ``cuda``, ``cuda:1`` or ``auto`` (a GPU where there is one) means here.
+
+    Raises:
+        InputError: no such device on this machine.
+
+    Example:
+        >>> pick_device("cpu")
+        device(type='cpu')
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        picked = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"device={device!r}: wanted cpu, cuda, cuda:N or auto") from error
+    if picked.type not in ("cpu", "cuda"):
+        raise InputError(f"device={device!r}: wanted cpu, cuda, cuda:N or auto")
+    if picked.type == "cuda" and (picked.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device={device!r}, but {torch.cuda.device_count()} CUDA devices were found: set device=cpu")
+    return picked

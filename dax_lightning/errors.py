@@ -1,0 +1,20 @@
+"""The errors a user can mend: one line that says what was wanted, what came and what to do."""
+
+
+class InputError(ValueError):
+    """What the user gave can't be used; the message is one line and names the remedy.
+
+    ``train.py`` prints the message without a traceback and exits with code 2.
+
+    Example:
+        >>> str(InputError("q=0 copies asked for; q must be at least 2: try q=1000"))
+        'q=0 copies asked for; q must be at least 2: try q=1000'
+    """
+
+
+class BudgetExceeded(InputError):
+    """An explanation asked the black box for more rows than ``budget`` allows."""
+
+
+class ModelError(InputError):
+    """The black box gave something that is not a table of class scores, such as NaN or a wrong shape."""

@@ -1,0 +1,153 @@
+"""What every explainer has in common: checks, seeds, counts and clocks around the one method to write."""
+
+import hashlib
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dax_lightning.black_box.base import BlackBox
+from dax_lightning.errors import InputError
+from dax_lightning.types import Explanation
+
+
+@dataclass(frozen=True)
+class Found:
+    """What :meth:`Explainer._explain` hands back; see :class:`~dax_lightning.types.Explanation` for the fields."""
+
+    saliency: Float[Tensor, "*space"]
+    score: float
+    segments: Int[Tensor, "*space"] | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    epochs: Float[Tensor, "e h w"] | None = None
+
+
+class Explainer(ABC):
+    """Explains one prediction of a black box at a time.
+
+    Subclasses write :meth:`_explain`. The same seed, input and target give the same map bit for bit, whatever ran before;
+    the global random state is left as it was.
+
+    Args:
+        black_box: what is explained.
+        seed: of all randomness.
+        budget: most rows the black box may be asked for one explanation; ``None``: as many as the method takes.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, black_box: BlackBox, seed: int = 0, budget: int | None = None):
+        if budget is not None and budget < 1:
+            raise InputError(f"budget={budget}: it must be at least 1 row, or null for no limit")
+        self.black_box, self.seed, self.budget = black_box, seed, budget
+
+    def explain(self, x: Float[Tensor, "c *space"], target: int | str | None = None) -> Explanation:
+        """The explanation of one input.
+
+        Args:
+            x: values in [0, 1], of the size of the black box's view.
+            target: as in :meth:`attribute`.
+
+        Raises:
+            InputError: ``x`` has another shape, NaN or values outside [0, 1], or there is no such target.
+            BudgetExceeded: the method needs more rows than ``budget``.
+        """
+        _check_input(x, self.black_box)
+        queries, in_black_box, start = self.black_box.queries, self.black_box.seconds, time.perf_counter()
+        with self.black_box.budget(self.budget), torch.random.fork_rng(_devices(self.black_box)):
+            wanted = self._target(x, target)
+            generator = torch.Generator().manual_seed(seed_of(self.seed, x, wanted))
+            torch.manual_seed(generator.initial_seed())
+            found = self._explain(x.clone(), wanted, generator)
+        return Explanation(
+            saliency=_checked_map(found.saliency, x),
+            target=wanted,
+            score=found.score,
+            queries=self.black_box.queries - queries,
+            seconds=time.perf_counter() - start,
+            segments=found.segments,
+            seconds_black_box=self.black_box.seconds - in_black_box,
+            notes=found.notes,
+            warnings=found.warnings,
+            epochs=found.epochs,
+        )
+
+    def attribute(
+        self, inputs: Float[Tensor, "n c *space"], target: int | str | Sequence[int] | Tensor | None = None
+    ) -> Float[Tensor, "n c *space"]:
+        """Attributions in Captum's convention, so that tools made for Captum just work.
+
+        Args:
+            inputs: values in [0, 1].
+            target: the class that is explained: an id or a name for all rows, or an id for each; ``None`` is the black box's
+                top class, which costs one more row each.
+
+        Returns:
+            A value for each place, the same in all channels.
+        """
+        targets = _targets(target, len(inputs))
+        maps = [self.explain(x, t).saliency for x, t in zip(inputs, targets, strict=True)]
+        return torch.stack(maps).unsqueeze(1).expand(inputs.shape).clone()
+
+    @abstractmethod
+    def _explain(self, x: Float[Tensor, "c *space"], target: int, generator: torch.Generator) -> Found:
+        """The method itself; torch's global random state is seeded and belongs to it."""
+
+    def _target(self, x: Tensor, target: int | str | None) -> int:
+        if target is None:
+            return int(self.black_box(x[None])[0].argmax())
+        return self.black_box.target(target)
+
+
+def seed_of(seed: int, x: Tensor, target: int) -> int:
+    """One seed for each (seed, input, target), so that the order of the cases never matters.
+
+    Example:
+        >>> seed_of(0, torch.zeros(1), 3) == seed_of(0, torch.zeros(1), 3) != seed_of(1, torch.zeros(1), 3)
+        True
+    """
+    digest = hashlib.sha256(f"{seed} {target} {tuple(x.shape)} ".encode())
+    digest.update(x.detach().cpu().contiguous().numpy().tobytes())
+    return int.from_bytes(digest.digest()[:7], "big")
+
+
+def _check_input(x: Tensor, black_box: BlackBox) -> None:
+    if tuple(x.shape) != black_box.view.shape:
+        raise InputError(
+            f"input of shape {tuple(x.shape)}, wanted {black_box.view.shape} (one input, no batch axis): "
+            "make it with black_box.view.image(photograph)"
+        )
+    if not torch.isfinite(x).all():
+        raise InputError("the input holds NaN or infinite values: replace them before explaining")
+    if x.min() < 0 or x.max() > 1:
+        low, high = x.min().item(), x.max().item()
+        raise InputError(f"input values from {low:.3g} to {high:.3g}, wanted [0, 1]: mean and std belong to the black box")
+
+
+def _checked_map(saliency: Tensor, x: Tensor) -> Tensor:
+    saliency = saliency.detach().float().cpu()
+    if saliency.shape != x.shape[1:] or not torch.isfinite(saliency).all():
+        raise RuntimeError(
+            f"the method made a map of shape {tuple(saliency.shape)}, or one that is not finite, for {tuple(x.shape)}"
+        )
+    return saliency
+
+
+def _targets(target: int | str | Sequence[int] | Tensor | None, n: int) -> Sequence[int | str | None]:
+    if target is None or isinstance(target, int | str):
+        return [target] * n
+    ids = [int(t) for t in (target.flatten().tolist() if isinstance(target, Tensor) else target)]
+    ids = ids * n if len(ids) == 1 else ids
+    if len(ids) != n:
+        raise InputError(f"{len(ids)} targets for {n} inputs: give one for all, or one each")
+    return ids
+
+
+def _devices(black_box: BlackBox) -> list[torch.device]:
+    return [black_box.device] if black_box.device.type == "cuda" else []
