@@ -1,0 +1,234 @@
+"""Cases go in, rows come out: each is written as it is done, and a case that fails is a row too."""
+
+import csv
+import hashlib
+import logging
+import platform
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from dax_lightning.errors import InputError
+from dax_lightning.explainer import Explainer
+from dax_lightning.loggers import RunLogger
+from dax_lightning.metrics import Metric
+from dax_lightning.report import draw_panel, write_report
+from dax_lightning.tasks import Task
+from dax_lightning.types import Case, Explanation
+
+_log = logging.getLogger(__name__)
+_PACKAGES = ("dax-lightning", "torch", "torchvision", "timm", "pytorch-lightning", "scikit-image", "numpy")
+COLUMNS = (
+    "task",
+    "case",
+    "explainer",
+    "loss",
+    "segmenter",
+    "seed",
+    "q",
+    "target",
+    "target_name",
+    "score",
+    "queries",
+    "seconds",
+    "seconds_black_box",
+    "peak_mb",
+    "status",
+    "error",
+)
+
+
+@dataclass
+class Benchmark:
+    """Explains every case of a task, measures the maps, and leaves rows, explanations, pictures and a report in a folder.
+
+    Args:
+        task: the cases.
+        explainer: explains them.
+        metrics: column name → metric; those that need a truth stay empty where there is none.
+        folder: where everything goes; rows that are there already are kept and their cases not repeated.
+        logger: is told of everything too.
+        labels: values of the columns that describe the setting: loss, segmenter, seed, q.
+        config: the whole configuration, saved beside each explanation.
+
+    Raises:
+        InputError: the folder or a file in it can't be written.
+    """
+
+    task: Task
+    explainer: Explainer
+    metrics: Mapping[str, Metric]
+    folder: Path
+    logger: RunLogger
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def run(self) -> bool:
+        """Explain all cases that have no row yet; true if every case of the task is explained."""
+        try:
+            return self._run()
+        except OSError as error:
+            where = error.filename or self.folder
+            raise InputError(
+                f"{where} can't be written ({error.strerror or error}): make room or set hydra.run.dir to another folder; "
+                "what was finished before is kept"
+            ) from error
+
+    def _run(self) -> bool:
+        (self.folder / "explanations").mkdir(parents=True, exist_ok=True)
+        rows = Rows(self.folder / "rows.csv", [*COLUMNS, *_measured(self.metrics)])
+        self.logger.start(self.folder, self.config)
+        finished = False
+        try:
+            for index, key in enumerate(self.task.keys()):
+                if (key, self.explainer.name) not in rows.done:
+                    rows.add(self._row(index, key))
+                    _say(rows.last, index + 1, len(self.task))
+            finished = not rows.failed
+        finally:
+            self.logger.finish(rows.table(), failed=not finished)
+        write_report(self.folder)
+        return finished
+
+    def _row(self, index: int, key: str) -> dict[str, Any]:
+        row = {"task": self.task.name, "case": key, "explainer": self.explainer.name, **self.labels}
+        try:
+            case = self.task[index]
+            explanation = self.explainer.explain(case.x, case.target)
+        except OSError:
+            raise
+        except Exception as error:  # one bad case must not cost the others
+            if not isinstance(error, InputError):
+                _log.exception("case %s failed", key)
+            return {**row, "status": "failed", "error": " ".join(f"{_kind(error)}{error}".split())}
+        self._save(case, explanation)
+        return {**row, **self._facts(case, explanation), **self._measures(case, explanation)}
+
+    def _facts(self, case: Case, explanation: Explanation) -> dict[str, Any]:
+        return {
+            "target": explanation.target,
+            "target_name": self.task.black_box.class_name(explanation.target),
+            "score": round(explanation.score, 6),
+            "queries": explanation.queries,
+            "seconds": round(explanation.seconds, 3),
+            "seconds_black_box": round(explanation.seconds_black_box, 3),
+            "peak_mb": peak_mb(),
+            "status": "unfaithful" if explanation.warnings else "ok",
+            "error": " ".join(explanation.warnings),
+        }
+
+    def _measures(self, case: Case, explanation: Explanation) -> dict[str, Any]:
+        fidelity = explanation.notes.get("fidelity")
+        measured = {name: metric(case, explanation) for name, metric in self.metrics.items()}
+        return {name: "" if value is None else round(value, 6) for name, value in {"fidelity": fidelity, **measured}.items()}
+
+    def _save(self, case: Case, explanation: Explanation) -> None:
+        name = f"{case.key}__{self.explainer.name}"
+        stem = self.folder / "explanations" / name
+        box = self.task.black_box
+        explanation.save(
+            stem, **provenance(self.config), black_box=box.fingerprint, target_name=box.class_name(explanation.target)
+        )
+        panel = draw_panel(
+            case.x,
+            explanation,
+            stem.parent / f"{name}.png",
+            target_name=box.class_name(explanation.target),
+            title=f"{case.key} · {self.explainer.name}",
+            truth=case.truth,
+            masks=None if explanation.epochs is None else list(explanation.epochs),
+        )
+        self.logger.case(name, explanation, panel)
+
+
+class Rows:
+    """A CSV file that grows a row at a time; each is on the disk before the next case begins.
+
+    Args:
+        path: the file; rows in it stay, and are found in ``done``.
+        columns: its columns.
+
+    Raises:
+        InputError: the file is there with other columns.
+    """
+
+    def __init__(self, path: Path, columns: list[str]):
+        self.path, self.columns = path, columns
+        self.done: set[tuple[str, str]] = set()
+        self.failed, self.last = 0, {}
+        if path.exists() and path.stat().st_size:
+            self._resume()
+        else:
+            self._write(columns)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Write one row; columns that it lacks stay empty."""
+        self._write([row.get(column, "") for column in self.columns])
+        self.last = row
+        self.failed += row["status"] == "failed"
+
+    def table(self) -> pd.DataFrame:
+        """All rows so far."""
+        return pd.read_csv(self.path, dtype={"case": str})
+
+    def _resume(self) -> None:
+        with self.path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames != self.columns:
+                raise InputError(f"{self.path} holds rows with other columns: give another folder as hydra.run.dir")
+            for row in reader:
+                self.done.add((row["case"], row["explainer"]))
+                self.failed += row["status"] == "failed"
+
+    def _write(self, values: list[Any]) -> None:
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(values)
+
+
+def provenance(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What is needed to make an explanation again: the configuration, its hash, and versions.
+
+    Example:
+        >>> provenance({"seed": 0})["config_hash"] == provenance({"seed": 0})["config_hash"]
+        True
+    """
+    return {
+        "config": dict(config),
+        "config_hash": hashlib.sha256(repr(config).encode()).hexdigest()[:16],
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+    }
+
+
+def peak_mb() -> float:
+    """Most memory so far, in MiB: of the GPU where one is used, else of this process."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+
+
+def _measured(metrics: Mapping[str, Metric]) -> list[str]:
+    return ["fidelity", *metrics]
+
+
+def _kind(error: Exception) -> str:
+    return "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+
+
+def _say(row: Mapping[str, Any], number: int, of: int) -> None:
+    place = f"[{number}/{of}] {row['case']} · {row['explainer']}"
+    if row["status"] == "failed":
+        print(f"{place}: failed: {row['error']}", flush=True)
+        return
+    learned = f", fidelity {row['fidelity']:.2f}" if isinstance(row["fidelity"], float) else ""
+    cost = f"{row['queries']} queries, {row['seconds']:.1f} s ({row['seconds_black_box']:.1f} s in the black box)"
+    print(f"{place}: {row['target_name']} {row['score']:.3f}{learned}, {cost}", flush=True)
+    if row["status"] == "unfaithful":
+        print(f"  warning: {row['error']}", flush=True)

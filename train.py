@@ -1,0 +1,57 @@
+"""Explain predictions: ``python train.py [task=...] [segmenter=...] [loss=v1|v2|v3] [q=...]``; README.md tells more."""
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from dax_lightning.benchmark import Benchmark
+from dax_lightning.cli import USER_ERRORS, build, labels, one_line, with_short_cuts
+from dax_lightning.errors import InputError
+
+CODES = [0]  # of this process's jobs: 0 all explained, 1 some case failed, 2 the user's input was wrong
+
+
+def explain(cfg: DictConfig) -> bool:
+    """Build all parts, then explain every case; true if none failed."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    metrics = {name: build(node, f"metrics.{name}") for name, node in cfg.metrics.items()}
+    logger = build(cfg.logger, "logger")
+    black_box = build(cfg.black_box, "black_box")
+    explainer = build(cfg.explainer, "explainer", black_box=black_box)
+    task = build(cfg.task, "task", black_box=black_box)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    done = Benchmark(task, explainer, metrics, folder, logger, labels(cfg), config).run()
+    picture = next((folder / "explanations").glob("*.png"), "none, no case was explained")
+    print(f"picture: {picture}\nreport:  {folder / 'report.html'}")
+    return done
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(cfg: DictConfig) -> None:
+    """One job: a user's mistake is one line, and the other jobs of a multirun go on."""
+    try:
+        CODES.append(0 if explain(cfg) else 1)
+    except USER_ERRORS as error:
+        fail(error)
+
+
+def fail(error: BaseException) -> None:
+    """Say what was wrong, in one line."""
+    print(f"error: {one_line(error)}", file=sys.stderr)
+    CODES.append(2)
+
+
+if __name__ == "__main__":
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, so that they can be told in one line
+    sys.argv[1:] = with_short_cuts(sys.argv[1:])
+    try:
+        main()
+    except USER_ERRORS as error:
+        fail(error)
+    except OSError as error:
+        fail(InputError(f"{error.filename or 'a file'} can't be written or read ({error.strerror or error}): set hydra.run.dir"))
+    sys.exit(max(CODES))
