@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -23,7 +24,7 @@ def explain(cfg: DictConfig) -> bool:
     black_box = build(cfg.black_box, "black_box")
     explainer = build(cfg.explainer, "explainer", black_box=black_box)
     task = build(cfg.task, "task", black_box=black_box)
-    config = OmegaConf.to_container(cfg, resolve=True)
+    config = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
     done = Benchmark(task, explainer, metrics, folder, logger, labels(cfg), config).run()
     picture = next((folder / "explanations").glob("*.png"), "none, no case was explained")
     print(f"picture: {picture}\nreport:  {folder / 'report.html'}")

@@ -20,6 +20,7 @@ from dax_lightning.explainer import Explainer
 from dax_lightning.loggers import RunLogger
 from dax_lightning.metrics import Metric
 from dax_lightning.report import draw_panel, write_report
+from dax_lightning.segment import FromCase
 from dax_lightning.tasks import Task
 from dax_lightning.types import Case, Explanation
 
@@ -101,7 +102,8 @@ class Benchmark:
         row = {"task": self.task.name, "case": key, "explainer": self.explainer.name, **self.labels}
         try:
             case = self.task[index]
-            explanation = self.explainer.explain(case.x, case.target)
+            from_case = isinstance(getattr(self.explainer, "segmenter", None), FromCase)
+            explanation = self.explainer.explain(case.x, case.target, case.segments if from_case else None)
         except OSError:
             raise
         except Exception as error:  # one bad case must not cost the others

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException
 from hydra.experimental.callback import Callback
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dax_lightning.errors import InputError
@@ -31,11 +31,11 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
     return ["task=files", *arguments] if "input" in given and "task" not in given else list(arguments)
 
 
-def build(node: DictConfig, key: str, **more: Any) -> Any:
+def build(node: Any, key: str, **more: Any) -> Any:
     """Instantiate a config node, after its values were checked against the types of the class that it names.
 
     Args:
-        node: a config node with ``_target_``.
+        node: a config node (``DictConfig``) with ``_target_``.
         key: its place in the configuration, for the error.
         more: arguments that are no configuration, such as the black box.
 
@@ -74,13 +74,13 @@ def one_line(error: BaseException) -> str:
 class SummaryCallback(Callback):
     """After a multirun: one table and one report over all its jobs."""
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         """Called by Hydra when the last job is done."""
         folder = Path(config.hydra.sweep.dir)
         print(f"all jobs: {write_summary(folder)}", flush=True)
 
 
-def labels(cfg: DictConfig) -> dict[str, Any]:
+def labels(cfg: Any) -> dict[str, Any]:
     """The row columns that describe a setting, from the choices of Hydra's groups."""
     choices = HydraConfig.get().runtime.choices
     return {"loss": choices["loss"], "segmenter": choices["segmenter"], "seed": cfg.seed, "q": cfg.q}
@@ -115,11 +115,8 @@ def _type_name(value: Any) -> str:
 def _hint_name(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return "one of " + ", ".join(str(choice) for choice in typing.get_args(hint))
-    return (
-        getattr(hint, "__name__", None)
-        if inspect.isclass(hint) and not typing.get_args(hint)
-        else str(hint).replace("typing.", "")
-    )
+    plain = inspect.isclass(hint) and not typing.get_args(hint)
+    return hint.__name__ if plain else str(hint).replace("typing.", "")
 
 
 def _cause(error: BaseException) -> InputError:

@@ -47,12 +47,18 @@ class Explainer(ABC):
             raise InputError(f"budget={budget}: it must be at least 1 row, or null for no limit")
         self.black_box, self.seed, self.budget = black_box, seed, budget
 
-    def explain(self, x: Float[Tensor, "c *space"], target: int | str | None = None) -> Explanation:
+    def explain(
+        self,
+        x: Float[Tensor, "c *space"],
+        target: int | str | None = None,
+        segments: Int[Tensor, "*space"] | None = None,
+    ) -> Explanation:
         """The explanation of one input.
 
         Args:
             x: values in [0, 1], of the size of the black box's view.
             target: as in :meth:`attribute`.
+            segments: a partition of your own, used in place of the explainer's segmenter.
 
         Raises:
             InputError: ``x`` has another shape, NaN or values outside [0, 1], or there is no such target.
@@ -64,7 +70,7 @@ class Explainer(ABC):
             wanted = self._target(x, target)
             generator = torch.Generator().manual_seed(seed_of(self.seed, x, wanted))
             torch.manual_seed(generator.initial_seed())
-            found = self._explain(x.clone(), wanted, generator)
+            found = self._explain(x.clone(), wanted, generator, None if segments is None else consecutive(segments, x))
         return Explanation(
             saliency=_checked_map(found.saliency, x),
             target=wanted,
@@ -96,7 +102,13 @@ class Explainer(ABC):
         return torch.stack(maps).unsqueeze(1).expand(inputs.shape).clone()
 
     @abstractmethod
-    def _explain(self, x: Float[Tensor, "c *space"], target: int, generator: torch.Generator) -> Found:
+    def _explain(
+        self,
+        x: Float[Tensor, "c *space"],
+        target: int,
+        generator: torch.Generator,
+        segments: Int[Tensor, "*space"] | None,
+    ) -> Found:
         """The method itself; torch's global random state is seeded and belongs to it."""
 
     def _target(self, x: Tensor, target: int | str | None) -> int:
@@ -115,6 +127,21 @@ def seed_of(seed: int, x: Tensor, target: int) -> int:
     digest = hashlib.sha256(f"{seed} {target} {tuple(x.shape)} ".encode())
     digest.update(x.detach().cpu().contiguous().numpy().tobytes())
     return int.from_bytes(digest.digest()[:7], "big")
+
+
+def consecutive(segments: Int[Tensor, "*space"], x: Float[Tensor, "c *space"]) -> Int[Tensor, "*space"]:
+    """A user's partition with ids 0 to j - 1.
+
+    Raises:
+        InputError: it has not the input's size.
+
+    Example:
+        >>> consecutive(torch.tensor([[7, 3]]), torch.zeros(3, 1, 2)).tolist()
+        [[1, 0]]
+    """
+    if segments.shape != x.shape[1:]:
+        raise InputError(f"segments of shape {tuple(segments.shape)}, wanted the input's {tuple(x.shape[1:])}")
+    return segments.unique(return_inverse=True)[1]
 
 
 def _check_input(x: Tensor, black_box: BlackBox) -> None:

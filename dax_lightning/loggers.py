@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,8 @@ from PIL import Image
 
 from dax_lightning.errors import InputError
 from dax_lightning.types import Explanation
+
+Mode = Literal["offline", "online", "disabled"]
 
 
 class RunLogger(ABC):
@@ -87,10 +89,11 @@ class WandbLogger(RunLogger):
         name: of the run; ``None`` lets W&B choose one.
     """
 
-    def __init__(self, project: str = "dax_lightning", mode: str = "offline", name: str | None = None):
-        if mode not in ("offline", "online", "disabled"):
+    def __init__(self, project: str = "dax_lightning", mode: Mode = "offline", name: str | None = None):
+        if mode not in get_args(Mode):
             raise InputError(f"logger.mode={mode}: choose offline, online or disabled")
-        self.project, self.mode, self.name = project, mode, name
+        self.project, self.name = project, name
+        self.mode: Mode = mode
 
     def start(self, folder: Path, config: Mapping[str, Any]) -> None:
         """See :class:`RunLogger`."""

@@ -257,6 +257,21 @@ class Grid(Segmenter):
 
 
 @dataclass(frozen=True)
+class FromCase(Segmenter):
+    """The partition that comes with a case, such as the true segments of ``task=shapes``.
+
+    Example:
+        >>> FromCase()(torch.zeros(3, 2, 2))
+        Traceback (most recent call last):
+            ...
+        dax_lightning.errors.InputError: segmenter=case: no partition comes with this input; try segmenter=quickshift
+    """
+
+    def _segment(self, x: Float[Tensor, "c *space"]) -> Int[Tensor, "*space"]:
+        raise InputError("segmenter=case: no partition comes with this input; try segmenter=quickshift")
+
+
+@dataclass(frozen=True)
 class FromFile(Segmenter):
     """Segments drawn by hand or made elsewhere: a map of whole numbers, equal numbers are one segment.
 

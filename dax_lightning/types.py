@@ -91,7 +91,7 @@ class Explanation:
     def save(self, stem: Path, **more: Any) -> None:
         """Write ``stem.npz`` (saliency float32, segments int32) and ``stem.json`` (everything else, and ``more``)."""
         stem = Path(stem)
-        arrays = {"saliency": self.saliency.cpu().numpy().astype(np.float32)}
+        arrays: dict[str, Any] = {"saliency": self.saliency.cpu().numpy().astype(np.float32)}
         if self.segments is not None:
             arrays["segments"] = self.segments.cpu().numpy().astype(np.int32)
         if self.epochs is not None:

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
@@ -36,7 +36,9 @@ class Random(Explainer):
             raise InputError(f"explainer.cells={cells}: it must be at least 1")
         self.cells = cells
 
-    def _explain(self, x: Float[Tensor, "c h w"], target: int, generator: torch.Generator) -> Found:
+    def _explain(
+        self, x: Float[Tensor, "c h w"], target: int, generator: torch.Generator, segments: Int[Tensor, "h w"] | None
+    ) -> Found:
         noise = torch.rand(1, 1, self.cells, self.cells, generator=generator)
         saliency = F.interpolate(noise, size=x.shape[1:], mode="bilinear", align_corners=False)[0, 0]
         return Found(saliency, self.black_box(x[None])[0, target].item())

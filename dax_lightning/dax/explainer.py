@@ -4,14 +4,15 @@ import logging
 import math
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pytorch_lightning.callbacks import EarlyStopping, TQDMProgressBar
 from torch import Tensor, nn
 
@@ -90,7 +91,7 @@ class Training:
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _one_thread():
             warnings.filterwarnings("ignore", ".*does not have many workers.*")  # a batch is one small matrix product
             warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # Lightning's own use of torch
             trainer.fit(module, datamodule=data)
@@ -163,11 +164,14 @@ class Dax(Explainer):
         self.loss = loss or CounterfactualLoss()
         self.training = training or Training()
         self.mask_network, self.student = mask_network, student
-        self.q, self.targets, self.resolution, self.sees_kept = q, targets, resolution, sees_kept
+        self.q, self.resolution, self.sees_kept = q, resolution, sees_kept
+        self.targets: TargetSpace = targets
         self.average_epochs, self.min_fidelity = average_epochs, min_fidelity
 
-    def _explain(self, x: Float[Tensor, "c h w"], target: int, generator: torch.Generator) -> Found:
-        data = self._data(x, target, generator)
+    def _explain(
+        self, x: Float[Tensor, "c h w"], target: int, generator: torch.Generator, segments: Int[Tensor, "h w"] | None
+    ) -> Found:
+        data = self._data(x, target, generator, segments)
         data.setup()
         if data.spread < _SILENT:
             silent = f"the black box's answer is the same for all {self.q} copies: nothing speaks for or against this target"
@@ -178,10 +182,10 @@ class Dax(Explainer):
         self.training.fit(module, data, recorder)
         return self._found(x, data, recorder)
 
-    def _data(self, x: Tensor, target: int, generator: torch.Generator) -> PerturbationDataModule:
+    def _data(self, x: Tensor, target: int, generator: torch.Generator, segments: Tensor | None) -> PerturbationDataModule:
         if self.budget is not None and self.q > self.budget:
             raise BudgetExceeded(f"q={self.q} copies cost more than budget={self.budget} rows: lower q or raise budget")
-        segments = self.segmenter(x)
+        segments = self.segmenter(x) if segments is None else segments
         count = int(segments.max()) + 1
         if self.q < count:
             raise InputError(
@@ -236,6 +240,17 @@ class Dax(Explainer):
             f"the student learned nothing: its R² on held-out copies is {fidelity:.2f}, under {self.min_fidelity:g}, so don't "
             "trust this map; try perturber.kept_share=0.8, a larger q, explainer.targets=log_odds or another segmenter",
         )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Networks this small gain nothing from more threads, and with one the result does not depend on the number of cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @torch.no_grad()

@@ -219,6 +219,8 @@ class CounterfactualLoss(DaxLoss):
 
     def __call__(self, kept, rest, teacher, mask, weight):
         """``total``, ``mse`` and ``counterfactual``; see :class:`DaxLoss`."""
+        if rest is None:
+            raise ValueError("a counterfactual loss needs the student's scores of the mask's complement")
         terms = {
             "mse": weighted_mse(kept, teacher, weight),
             "counterfactual": counterfactual(rest, teacher, weight, self.ceiling),

@@ -14,11 +14,15 @@ class MaskNetwork(nn.Module):
     A convolution sees only its surroundings: it can single out a texture but not a position. The ``place`` map is one
     learned value a cell, the same for every copy, added before the sigmoid.
 
+    Nothing but a penalty keeps a sigmoid from opening everywhere. ``centred`` takes the mean over all cells off before the
+    sigmoid, so that opening one place closes others: a mask has to choose.
+
     Args:
         channels: of the copies.
         hidden: channels between the convolutions.
-        kernel: side of both kernels, odd.
+        kernel: side of both kernels, odd; edges are replicated, since zeros around a copy would draw a frame.
         place: side of the place map; 0 leaves it out, as in the paper's text.
+        centred: take the mean off before the sigmoid; false as in the paper's text.
 
     Example:
         >>> mask = MaskNetwork(channels=3)(torch.zeros(2, 3, 28, 28))
@@ -26,16 +30,17 @@ class MaskNetwork(nn.Module):
         (torch.Size([2, 1, 28, 28]), True)
     """
 
-    def __init__(self, channels: int, hidden: int = 8, kernel: int = 3, place: int = 14):
+    def __init__(self, channels: int, hidden: int = 8, kernel: int = 3, place: int = 14, centred: bool = True):
         super().__init__()
         _positive("mask_network", hidden=hidden, kernel=kernel)
         if kernel % 2 == 0 or place < 0:
             raise InputError(f"mask_network.kernel={kernel}, place={place}: the kernel must be odd, place 0 or more")
         self.net = nn.Sequential(
-            nn.Conv2d(channels, hidden, kernel, padding=kernel // 2),
+            nn.Conv2d(channels, hidden, kernel, padding=kernel // 2, padding_mode="replicate"),
             nn.ReLU(),
-            nn.Conv2d(hidden, 1, kernel, padding=kernel // 2),
+            nn.Conv2d(hidden, 1, kernel, padding=kernel // 2, padding_mode="replicate"),
         )
+        self.centred = centred
         self.place = nn.Parameter(torch.zeros(1, 1, place, place)) if place else None
 
     def forward(self, copies: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 1 h w"]:
@@ -43,6 +48,8 @@ class MaskNetwork(nn.Module):
         logits = self.net(copies)
         if self.place is not None:
             logits = logits + F.interpolate(self.place, size=copies.shape[-2:], mode="bilinear", align_corners=False)
+        if self.centred:
+            logits = logits - logits.mean((2, 3), keepdim=True)
         return logits.sigmoid()
 
 

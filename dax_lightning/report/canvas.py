@@ -1,0 +1,146 @@
+"""What every picture shares: colours, type sizes, text that any font can show, and the way into a web page.
+
+Figures are made by matplotlib's object interface, so nothing here touches the pyplot state of a notebook.
+"""
+
+import base64
+import io
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.image import AxesImage
+from PIL import Image
+
+INK, GREY, RULE, RED = "#1a1a1a", "#5f6368", "#d5d8dc", "#b3261e"
+SERIES = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#000000",
+    "#8c6d31",
+)  # Okabe and Ito: colour-blind safe
+MARKERS = "osD^vPX*"
+MAP = "viridis"  # perceptually uniform
+DPI = 120
+FONT = "DejaVu Sans"  # comes with matplotlib, so pictures look alike on every machine
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    return frozenset(get_font(findfont(FONT)).get_charmap())
+
+
+def printable(text: str, longest: int = 110) -> str:
+    """Make ``text`` one line of at most ``longest`` characters, with a box for each one the font can't draw.
+
+    Example:
+        >>> printable("a cat\\nand a dog", longest=9)
+        'a cat an…'
+    """
+    line = "".join(c if ord(c) in _glyphs() else "□" for c in " ".join(str(text).split()))
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def style(size: float | int = 8.5, color: str = INK, **more: Any) -> dict[str, Any]:
+    """Give the keyword arguments of every text drawn: one font, and a ``$`` in a name is no formula.
+
+    Example:
+        >>> style(color="red")["parse_math"]
+        False
+    """
+    return {"fontsize": size, "color": color, "family": FONT, "parse_math": False, **more}
+
+
+def axes_at(figure: Figure, left: float | int, top: float | int, width: float | int, height: float | int) -> Axes:
+    """Add axes at a place given in inches from the figure's top left corner.
+
+    Example:
+        >>> axes_at(Figure(figsize=(4, 2)), 1, 0.5, 2, 1).get_position().get_points().tolist()
+        [[0.25, 0.25], [0.75, 0.75]]
+    """
+    wide, high = figure.get_size_inches()
+    return figure.add_axes((left / wide, 1 - (top + height) / high, width / wide, height / high))
+
+
+def show(axes: Axes, values: np.ndarray, **more: Any) -> AxesImage:
+    """Draw one image (H, W), (H, W, 3) or, for audio, (1, time) with a thin frame and no ticks; returns matplotlib's image.
+
+    Example:
+        >>> show(axes_at(Figure(), 0, 0, 1, 1), np.zeros((2, 3))).get_array().shape
+        (2, 3)
+    """
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(color=RULE, linewidth=0.6)
+    return axes.imshow(values, aspect="auto", **more)
+
+
+def stretch(values: Float[np.ndarray, "*space"]) -> Float[np.ndarray, "*space"]:
+    """Scale to [0, 1] for display only, its 1st and 99th hundredths to the ends; a flat map and what isn't finite become 0.
+
+    Example:
+        >>> stretch(np.array([[2.0, 2.0]])), stretch(np.array([[0.0, 5.0]])).round(2)
+        (array([[0., 0.]]), array([[0., 1.]]))
+    """
+    if is_flat(values):
+        return np.zeros_like(values)
+    low, high = np.nanpercentile(values[np.isfinite(values)], (1, 99))
+    if high <= low:  # a map of few bright points: its ends are all there is
+        low, high = np.min(values[np.isfinite(values)]), np.max(values[np.isfinite(values)])
+    return np.clip(np.where(np.isfinite(values), (values - low) / (high - low), 0), 0, 1)
+
+
+def is_flat(values: Float[np.ndarray, "*space"]) -> bool:
+    """Tell whether a map is the same everywhere, but for float32's rounding (or has no finite value).
+
+    Example:
+        >>> is_flat(np.full((2, 2), 0.3)), is_flat(np.eye(2))
+        (True, False)
+    """
+    finite = values[np.isfinite(values)]
+    return finite.size == 0 or bool(np.ptp(finite) <= 1e-6 * np.abs(finite).max())
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write ``figure`` as PNG, its folder made if need be.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(Figure(figsize=(1, 1)), Path(folder, "new", "a.png")).name
+        'a.png'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DPI, format="png", facecolor="white", metadata={"Software": f"matplotlib {matplotlib.__version__}"})
+    return path
+
+
+def as_uri(picture: Figure | Path) -> str:
+    """Turn a drawn figure, or a picture file, into a ``data:`` address of a small WebP image.
+
+    Raises:
+        OSError: the file is not there or is no picture.
+
+    Example:
+        >>> as_uri(Figure(figsize=(1, 1)))[:27]
+        'data:image/webp;base64,UklG'
+    """
+    if drawn := isinstance(picture, Figure):
+        source = io.BytesIO()
+        picture.savefig(source, dpi=2 * DPI, format="png", facecolor="white")
+    else:
+        source = picture
+    packed = io.BytesIO()
+    with Image.open(source) as image:  # lines and letters stay exact, photographs may lose a little
+        image.convert("RGB").save(packed, "webp", lossless=drawn, quality=86, method=3)
+    return "data:image/webp;base64," + base64.b64encode(packed.getvalue()).decode()

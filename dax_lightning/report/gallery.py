@@ -1,0 +1,173 @@
+"""Which pictures a page shows, in which order, and the files behind them."""
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+
+from dax_lightning.errors import InputError
+from dax_lightning.report.canvas import as_uri
+from dax_lightning.report.curves import draw_curves, draw_maps
+from dax_lightning.report.tables import SETTING
+
+PICTURES, A_CASE = 30, 10  # most panels on a page (about 80 kB each) and of one case; the rest stay in their folder
+LEADING, TILES = 3, 25  # cases shown open, with their curves and their maps side by side; most maps side by side
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture with the row it belongs to; pictures are ``data:`` addresses."""
+
+    row: Row
+    name: str
+    picture: str | None
+    curves: str | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One case: its place among the others, if IoU is known, and its pictures."""
+
+    rank: str
+    case: str
+    iou: float
+    maps: str | None
+    panels: list[Panel]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The cases shown open, those folded away, and how many pictures there was no room for."""
+
+    leading: list[Entry]
+    others: list[Entry]
+    left_out: int
+
+
+def gallery(folder: Path, rows: list[Row]) -> Gallery:
+    """Choose the pictures of a page: the best, median and worst case by mean IoU first (the first three without IoU).
+
+    Example:
+        >>> gallery(Path("no such folder"), [{"status": "failed"}])
+        Gallery(leading=[], others=[], left_out=0)
+    """
+    done = [row for row in rows if row["status"] != "failed"]
+    varying = [key for key in SETTING if key == "explainer" or len({str(row[key]) for row in done}) > 1]
+    room, entries = PICTURES, []
+    for n, (rank, group) in enumerate(_ranked(done)):
+        part = group[: min(A_CASE, room)]
+        room -= len(part)
+        if part:
+            maps = _side_by_side(folder, group[:TILES], varying) if n < LEADING else None
+            panels = [_panel(folder, row, _name(row, varying), curves=n < LEADING) for row in part]
+            entries.append(Entry(rank, group[0]["case"], _mean_iou(group), maps, panels))
+    return Gallery(entries[:LEADING], entries[LEADING:], len(done) - (PICTURES - room))
+
+
+def with_warnings(folder: Path, rows: list[Row]) -> list[Row]:
+    """Add to each row its ``warnings``, read from the explanation's ``.json``.
+
+    Example:
+        >>> with_warnings(Path("no such folder"), [{"job": "", "case": "a", "explainer": "dax"}])[0]["warnings"]
+        []
+    """
+    return [{**row, "warnings": _read_warnings(find(folder, row, "explanations", ".json"))} for row in rows]
+
+
+def warnings_by_text(rows: list[Row]) -> list[dict[str, Any]]:
+    """Gather equal warnings, the most frequent first, each with the cases it concerns.
+
+    Example:
+        >>> warnings_by_text([{"case": "a", "explainer": "dax", "warnings": ["learned nothing"]}])
+        [{'text': 'learned nothing', 'cases': ['a (dax)'], 'more': 0}]
+    """
+    cases: dict[str, list[str]] = {}
+    for row in rows:
+        for text in row["warnings"]:
+            cases.setdefault(text, []).append(f"{row['case']} ({row.get('label') or row['explainer']})")
+    ordered = sorted(cases.items(), key=lambda item: -len(item[1]))
+    return [{"text": text, "cases": names[:5], "more": len(names) - len(names[:5])} for text, names in ordered]
+
+
+def find(folder: Path, row: Row, kind: str, suffix: str) -> Path | None:
+    """Find a row's file in its job's folder ``kind``, if it is there; a case's name can't lead out of that folder.
+
+    Example:
+        >>> find(Path("."), {"job": "", "case": "../../etc/x", "explainer": "dax"}, "explanations", ".png") is None
+        True
+    """
+    place = Path(folder, row["job"], kind)
+    file = Path(place, f"{row['case']}__{row['explainer']}{suffix}")
+    return file if file.parent == place and os.path.isfile(file) else None  # os.path, as it bears names too long or odd
+
+
+def _read_warnings(file: Path | None) -> list[str]:
+    try:
+        return [str(text) for text in json.loads(file.read_text(encoding="utf-8"))["warnings"]] if file else []
+    except (ValueError, KeyError, TypeError):
+        return ["its .json can’t be read, so its warnings are not known"]
+
+
+def _mean_iou(rows: list[Row]) -> float:
+    known = [row["iou"] for row in rows if "iou" in row and math.isfinite(row["iou"])]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _ranked(done: list[Row]) -> list[tuple[str, list[Row]]]:
+    """Order the cases: best, median, worst, then the others from best to worst, then those without IoU as they came."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in done:
+        groups.setdefault((row["task"], row["case"]), []).append(row)
+    known = sorted((g for g in groups.values() if math.isfinite(_mean_iou(g))), key=_mean_iou, reverse=True)
+    last = len(known) - 1
+    ranks = {0: "Best", last // 2: "Median", last: "Worst"} if last > 1 else {0: "Best", 1: "Worst"} if last == 1 else {}
+    leading = [(rank, known[n]) for n, rank in ranks.items()]
+    rest = [group for n, group in enumerate(known) if n not in ranks]
+    return [*leading, *(("", g) for g in rest), *(("", g) for g in groups.values() if math.isnan(_mean_iou(g)))]
+
+
+def _name(row: Row, varying: list[str]) -> str:
+    texts = [f"q={row[key]:g}" if isinstance(row[key], float) else str(row[key]) for key in varying if row[key] == row[key]]
+    return row.get("label") or " · ".join(text for text in texts if text)
+
+
+def _panel(folder: Path, row: Row, name: str, *, curves: bool) -> Panel:
+    history = _curves(find(folder, row, "curves", ".csv")) if curves else None
+    return Panel(row, name, _picture(find(folder, row, "explanations", ".png")), history)
+
+
+def _picture(file: Path | None) -> str | None:
+    try:
+        return as_uri(file) if file else None
+    except OSError:
+        return None  # the page says that there is no picture
+
+
+def _curves(file: Path | None) -> str | None:
+    try:
+        return as_uri(draw_curves(pd.read_csv(file))) if file else None
+    except (InputError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError):
+        return None
+
+
+def _side_by_side(folder: Path, rows: list[Row], varying: list[str]) -> str | None:
+    """Draw the maps of one case beside each other, where there is more than one."""
+    found = [(_name(row, varying), _map(find(folder, row, "explanations", ".npz"))) for row in rows]
+    maps = [(name, saliency) for name, saliency in found if saliency is not None]
+    return as_uri(draw_maps(maps)) if len(maps) > 1 else None
+
+
+def _map(file: Path | None) -> np.ndarray | None:
+    try:
+        with np.load(file or "", allow_pickle=False) as arrays:
+            return arrays["saliency"]
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile):
+        return None  # its picture, if there is one, is shown all the same

@@ -1,0 +1,163 @@
+"""One run as one web page: tables, curves and pictures, with nothing to fetch from anywhere."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from omegaconf import ListConfig, OmegaConf
+
+from dax_lightning.report.canvas import as_uri
+from dax_lightning.report.curves import draw_quality
+from dax_lightning.report.gallery import gallery, warnings_by_text, with_warnings
+from dax_lightning.report.tables import SETTING, metric_columns, read_rows, records, summarise, typed
+
+PLOTTED = 6  # metrics drawn against cost; the tables hold all
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.html`` into the folder of a run from its ``rows.csv`` and ``explanations/``; gives the page's path.
+
+    Raises:
+        InputError: the folder has no readable ``rows.csv``.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "rows.csv").write_text("task,case,explainer,status,error\\nvoc,cat,dax,failed,out of memory\\n")
+        ...     "out of memory" in write_report(Path(folder)).read_text(encoding="utf-8")
+        True
+    """
+    rows = typed(read_rows(folder)).assign(job="")
+    facts = {"Overrides": " ".join(overrides(folder)) or "none"} if Path(folder, ".hydra").is_dir() else {}
+    table = Table("Results", summarise_by(rows, SETTING), list(SETTING))
+    return render(folder, rows, [table], table, facts=facts)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A summary to print: its heading, its numbers, and which of its columns name the group."""
+
+    title: str
+    groups: pd.DataFrame
+    keys: list[str]
+
+
+def overrides(folder: Path) -> list[str]:
+    """Read what was given on the command line from ``.hydra/overrides.yaml``; empty if there is none.
+
+    Example:
+        >>> overrides(Path("no such folder"))
+        []
+    """
+    file = Path(folder, ".hydra", "overrides.yaml")
+    made = OmegaConf.load(file) if file.is_file() else None
+    items = OmegaConf.to_container(made, resolve=False) if isinstance(made, ListConfig) else None
+    return [str(item) for item in items] if isinstance(items, list) else []
+
+
+def summarise_by(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Summarise rows by columns, the task before them if there are several, all metrics included.
+
+    Example:
+        >>> rows = typed(pd.DataFrame({"task": ["voc", "esc10"], "case": "a", "explainer": "dax", "status": "ok"}))
+        >>> list(summarise_by(rows, ["explainer"])["task"])
+        ['voc', 'esc10']
+    """
+    return summarise(rows, ["task", *by] if len(set(rows["task"])) > 1 else list(by), metric_columns(rows))
+
+
+def render(
+    folder: Path,
+    rows: pd.DataFrame,
+    tables: list[Table],
+    chart: Table,
+    *,
+    facts: dict[str, str],
+    missing: dict[str, str] | None = None,
+) -> Path:
+    """Fill the page's template and write it as ``folder/report.html``.
+
+    Args:
+        folder: where the page goes; a row's files lie in its subfolder ``job`` (the folder itself if that is empty).
+        rows: what :func:`dax_lightning.report.tables.typed` gives.
+        tables: the summaries to print.
+        chart: the summary to draw against cost.
+        facts: what to say about the run besides what the rows tell.
+        missing: jobs that left no rows, and why.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     render(Path(folder), typed(pd.DataFrame()), [], Table("", pd.DataFrame(), []), facts={"Sweep": "none"}).name
+        'report.html'
+    """
+    found, metrics = with_warnings(folder, records(rows)), metric_columns(rows)
+    words = {"rows": found, "tables": tables, "metrics": metrics, "facts": _facts(rows) | facts, "missing": missing or {}}
+    words |= {"warnings": warnings_by_text(found), "gallery": gallery(folder, found), "quality": _quality(chart, metrics)}
+    words |= {"count": Counter(row["status"] for row in found), "failed": [row for row in found if row["status"] == "failed"]}
+    words |= {"title": ", ".join(_listed(rows["task"])) or "no rows", "place": Path(folder).resolve().name}
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["number"] = number
+    path = Path(folder, "report.html")
+    path.write_text(made.get_template("page.html.j2").render(words), encoding="utf-8", errors="xmlcharrefreplace")
+    return path
+
+
+def number(value: object, digits: int = 3) -> str:
+    """Print a number for a table: NaN as a dash, huge ones short, text as it is (a dash if empty).
+
+    Example:
+        >>> number(0.12345), number(1000.0, 0), number(float("nan")), number(-2.5e9), number("v2"), number("")
+        ('0.123', '1,000', '–', '-2.5e+09', 'v2', '–')
+    """
+    if not isinstance(value, int | float | np.number):
+        return str(value) or "–"
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:.3g}" if abs(value) >= 1e7 else f"{value:,.{digits}f}"
+
+
+def _facts(rows: pd.DataFrame) -> dict[str, str]:
+    names = {
+        "Task": "task",
+        "Explainer": "explainer",
+        "Loss": "loss",
+        "Segmenter": "segmenter",
+        "Copies (q)": "q",
+        "Seed": "seed",
+    }
+    found = {label: ", ".join(_listed(rows[column])) for label, column in names.items()}
+    found |= {"Cases": f"{len(rows.drop_duplicates(['task', 'case'])):,}", "Rows": f"{len(rows):,}"}
+    found |= {"Time": f"{rows['seconds'].sum():,.1f} s, {rows['seconds_black_box'].sum():,.1f} s of it in the black box"}
+    found |= {"Queries": number(rows["queries"].sum(), 0)}
+    return {label: text for label, text in found.items() if text}
+
+
+def _listed(column: Iterable[Any], most: int = 8) -> list[str]:
+    texts = list(dict.fromkeys(f"{v:g}" if isinstance(v, float) else str(v) for v in column if v == v and v != ""))  # v != v: NaN
+    return texts if len(texts) <= most else [*texts[:most], f"{len(texts) - most} more"]
+
+
+def _quality(table: Table, metrics: list[str]) -> str | None:
+    """Draw the metrics of at least two groups against cost; groups that differ in ``q`` alone share a line."""
+    groups = [group for group in records(table.groups) if math.isfinite(group["queries"] + group["seconds"])]
+    if len(groups) < 2:
+        return None
+    varying = [k for k in table.keys if k != "q" and len({group[k] for group in groups}) > 1] or ["explainer"]
+    for group in groups:
+        group["_series"] = " · ".join(str(group[k]) for k in varying if group[k] != "")
+    compared = [metric for metric in metrics if sum(group[metric] == group[metric] for group in groups) > 1]
+    first = sorted(compared, key=lambda metric: metric != "iou")[:PLOTTED]
+    return as_uri(draw_quality(pd.DataFrame(groups), "_series", first)) if first else None

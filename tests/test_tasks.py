@@ -1,0 +1,308 @@
+import inspect
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import get_class, instantiate
+from omegaconf import OmegaConf
+from PIL import Image
+from torch import nn
+from torchvision.datasets import VOCSegmentation
+
+from dax_lightning.black_box import CallableBlackBox, TorchBlackBox, View
+from dax_lightning.errors import InputError
+from dax_lightning.tasks import Files, Photo, Shapes, Task, Voc, shape_scene, shapes_classifier
+from dax_lightning.tasks.scenes import SHAPES
+from dax_lightning.tasks.shapes import CLASSES, _trained
+from dax_lightning.tasks.voc import CLASSES as VOC_CLASSES
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT.parent / "shared" / "data"
+IDS = ["2007_000001", "2007_000002", "2007_000003", "2007_000004"]
+
+
+def rgb_box(size=(16, 16), classes=("red", "green", "blue"), **more) -> CallableBlackBox:
+    """Scores are the mean of each colour."""
+    return CallableBlackBox(lambda rows: rows.mean((2, 3)), size=size, classes=list(classes), **more)
+
+
+def imagenet_box() -> TorchBlackBox:
+    """1000 scores that rise with the id, whatever the picture."""
+    linear = nn.Linear(3, 1000)
+    nn.init.zeros_(linear.weight)
+    linear.bias.data = torch.arange(1000) / 1000
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
+    return TorchBlackBox(net, View((32, 32)), (0.0,) * 3, (1.0,) * 3, tuple(f"class {i}" for i in range(1000)))
+
+
+def wrong(match: str, make, *args, **kwargs) -> None:
+    with pytest.raises(InputError, match=match) as raised:
+        make(*args, **kwargs)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number, colour in ((10, "red"), (2, "lime"), (1, "blue")):
+        Image.new("RGB", (20, 20), colour).save(tmp_path / f"photo{number}.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / ".hidden.png").write_text("no picture")
+    return tmp_path
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "conf" / "task").glob("*.yaml")), ids=lambda file: file.stem)
+def test_yaml_has_the_parameters_and_their_defaults(file):
+    conf = OmegaConf.load(file)
+    top = OmegaConf.create({"target": None, "limit": None, "input": None, "task": conf})
+    values: Any = OmegaConf.to_container(top.task, resolve=True)
+    cls = get_class(values.pop("_target_"))
+    values.pop("defaults", None)
+    given = {name: p.default for name, p in inspect.signature(cls).parameters.items() if name != "black_box"}
+    assert values == given
+    assert issubclass(cls, Task)
+
+
+def test_shapes_yaml_of_the_black_box():
+    values = dict(OmegaConf.load(ROOT / "conf" / "black_box" / "shapes.yaml"))
+    assert values.pop("_target_") == "dax_lightning.tasks.shapes.shapes_classifier"
+    assert values == {name: p.default for name, p in inspect.signature(shapes_classifier).parameters.items()}
+
+
+def test_instantiated_with_a_black_box():
+    box = rgb_box()
+    task = instantiate({"_target_": "dax_lightning.tasks.Photo", "photograph": "coffee", "limit": None}, black_box=box)
+    assert task.black_box is box
+    assert task.keys() == ["coffee"]
+
+
+@pytest.mark.parametrize("photograph", ["chelsea", "coffee", "astronaut", "rocket", "camera"])
+def test_photo(photograph):
+    box = rgb_box()
+    case = Photo(box, photograph)[0]
+    assert case.x.shape == (3, 16, 16)
+    assert case.x.std() > 0.05
+    assert box.queries == 1
+    assert case.target == int(case.x.mean((1, 2)).argmax())
+
+
+def test_shared_parameters_refused():
+    wrong("limit=0: it must be at least 1", Photo, rgb_box(), limit=0)
+    wrong("target=3 is no class .* ids 0 to 2", Photo, rgb_box(), target=3)
+    wrong("pink", Photo, rgb_box(), target="pink")
+
+
+def test_target_by_name_costs_no_row():
+    box = rgb_box()
+    assert Photo(box, target="Blue")[0].target == 2
+    assert box.queries == 0
+
+
+def test_files_in_natural_order_with_python_protocols(folder):
+    task = Files(rgb_box(), str(folder))
+    assert task.keys() == ["photo1", "photo2", "photo10"]
+    assert [case.target for case in task] == [2, 1, 0]
+    assert len(task) == 3
+    assert task[-1].key == "photo10"
+    with pytest.raises(IndexError):
+        task[3]
+    task.keys().clear()
+    assert len(task) == 3
+
+
+def test_files_one_glob_and_limit(folder):
+    assert Files(rgb_box(), str(folder / "photo2.png")).keys() == ["photo2"]
+    assert Files(rgb_box(), str(folder / "photo1*.*")).keys() == ["photo1", "photo10"]
+    assert Files(rgb_box(), str(folder), limit=2).keys() == ["photo1", "photo2"]
+    (folder / "a[1].png").write_bytes((folder / "photo1.png").read_bytes())
+    assert Files(rgb_box(), str(folder / "a[1].png")).keys() == ["a_1"]
+
+
+def test_keys_are_unique_and_safe(tmp_path):
+    for name in ("a/cat.png", "b/cat.PNG", "b/Cat.jpg", "b/my cat: 1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (9, 9)).save(tmp_path / name)
+    keys = Files(rgb_box(), str(tmp_path / "**" / "*")).keys()
+    assert len({key.lower() for key in keys}) == 4
+    assert all(re.fullmatch(r"[\w.-]+", key) for key in keys)
+
+
+def test_one_bad_file_fails_alone(folder):
+    (folder / "photo5.jpg").write_text("no picture")
+    task = Files(rgb_box(), str(folder))
+    assert task.keys() == ["photo1", "photo2", "photo5", "photo10"]
+    wrong("photo5.jpg .* is not an image", task.__getitem__, 2)
+    assert task[3].target == 0
+
+
+def test_files_refused(folder):
+    (folder / "empty").mkdir()
+    wrong("task=files has no input: give input=FILE", Files, rgb_box())
+    wrong("does not exist: give an image file, a folder", Files, rgb_box(), str(folder / "none"))
+    wrong(r"is a folder without images: wanted files ending in .*\.jpg", Files, rgb_box(), str(folder / "empty"))
+    wrong("is a glob without images: wanted files ending in", Files, rgb_box(), str(folder / "*.gif"))
+
+
+@pytest.fixture
+def voc(tmp_path: Path) -> Path:
+    """Four images of 32x32: a dog beside a smaller cat in void, a cow, background only, a mask that is cut off."""
+    base = tmp_path / "VOCdevkit" / "VOC2012"
+    for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (base / name).mkdir(parents=True)
+    (base / "ImageSets" / "Segmentation" / "val.txt").write_text("\n".join(IDS) + "\n")
+    masks = np.zeros((4, 32, 32), np.uint8)
+    masks[0, 4:20, 4:20], masks[0, 24:30, 24:30] = VOC_CLASSES.index("dog"), VOC_CLASSES.index("cat")
+    masks[0, 22:24] = 255
+    masks[[1, 3], :8] = VOC_CLASSES.index("cow")
+    for key, mask in zip(IDS, masks, strict=True):
+        Image.new("RGB", (32, 32), "lime").save(base / "JPEGImages" / f"{key}.jpg")
+        picture = Image.fromarray(mask).convert("P")
+        picture.putdata(mask.ravel().tolist())
+        picture.save(base / "SegmentationClass" / f"{key}.png")
+    cut = base / "SegmentationClass" / f"{IDS[3]}.png"
+    cut.write_bytes(cut.read_bytes()[:-60])
+    return tmp_path
+
+
+def test_voc_truth_and_void(voc):
+    task = Voc(rgb_box((32, 32)), str(voc))
+    assert task.keys() == [IDS[0], IDS[1], IDS[3]]  # the third has no object
+    case = task[0]
+    dog, void = torch.zeros(32, 32, dtype=torch.bool), torch.zeros(32, 32, dtype=torch.bool)
+    dog[4:20, 4:20], void[22:24] = True, True
+    assert case.truth is not None
+    assert case.ignore is not None
+    assert torch.equal(case.truth, dog)
+    assert torch.equal(case.ignore, void)
+    assert case.target == 1  # no class in common: the greenest
+    wrong(f"{IDS[3]}.png is missing or no picture of class ids", task.__getitem__, 2)
+
+
+def test_voc_cut_as_the_black_box_sees_it(voc):
+    box = rgb_box((16, 16), crop_pct=0.5)  # the middle half, at the photograph's own scale
+    case = Voc(box, str(voc))[0]
+    assert case.truth is not None
+    assert case.truth[:12, :12].all()
+    assert case.truth.sum() == 144
+
+
+def test_voc_targets(voc):
+    task = Voc(rgb_box((32, 32), ["cow", "cat", "Dog"]), str(voc))
+    assert [task[0].target, task[1].target] == [2, 0]
+    box = imagenet_box()
+    task = Voc(box, str(voc))
+    assert [task[0].target, task[1].target] == [268, 347]  # last of each group, since scores rise with the id
+    assert box.queries == 2
+    assert Voc(box, str(voc), target=7)[0].target == 7
+    assert box.queries == 2
+
+
+def test_voc_ids(voc):
+    ids = voc / "ids.txt"
+    ids.write_text(f"{IDS[1]}\n\n{IDS[0]}\n{IDS[2]}\n")
+    task = Voc(rgb_box(), str(voc), ids=str(ids))
+    assert task.keys() == [IDS[1], IDS[0], IDS[2]]
+    assert Voc(rgb_box(), str(voc), ids=str(ids), limit=1).keys() == [IDS[1]]
+    wrong(f"{IDS[2]} has no object in the black box's view", task.__getitem__, 2)
+    ids.write_text("2012_004242")
+    wrong("names 2012_004242, which task.image_set lacks", Voc, rgb_box(), str(voc), ids=str(ids))
+    ids.write_text("\n")
+    wrong("is empty: wanted case keys such as 2007_000001", Voc, rgb_box(), str(voc), ids=str(ids))
+    wrong("can't be read: wanted a text file", Voc, rgb_box(), str(voc), ids=str(voc / "none.txt"))
+
+
+def test_voc_refused(voc):
+    wrong("has no root: give task.root=DIR", Voc, rgb_box())
+    wrong("not laid out as VOCdevkit/VOC2012/.*root is the folder that holds", Voc, rgb_box(), str(voc / "VOCdevkit"))
+    wrong("VOC2007", Voc, rgb_box(), str(voc), year=2007)
+    wrong("image_set=train: choose one of val", Voc, rgb_box(), str(voc), image_set="train")
+
+
+def test_voc_on_real_data():
+    root = DATA / "voc"
+    if not root.is_dir():
+        pytest.skip(f"no VOC data at {root}")
+    box = rgb_box((32, 32), crop="squash")
+    task = Voc(box, str(root), ids=str(root / "both_models_correct.txt"))
+    assert len(task) == 108
+    theirs = VOCSegmentation(root, image_set="val")
+    for index in (0, 50, 107):
+        photograph, mask = theirs[[Path(file).stem for file in theirs.images].index(task.keys()[index])]
+        case, labels = task[index], box.view.labels(mask)
+        assert case.truth is not None
+        assert torch.equal(case.truth, (labels > 0) & (labels < 255))  # one class an image
+        assert torch.allclose(case.x, box.view.image(photograph))
+
+
+def test_scene_is_reproducible_and_known():
+    for index in range(10):
+        scene, again = shape_scene(3, index), shape_scene(3, index)
+        assert torch.equal(scene.x, again.x)
+        assert torch.equal(scene.segments, again.segments)
+        assert scene.label == index % 5
+        assert scene.x.min() >= 0
+        assert scene.x.max() <= 1
+        inside = set(scene.segments[scene.truth].tolist())
+        assert not inside & set(scene.segments[~scene.truth].tolist())  # the object is a union of segments
+        assert 2 <= len(inside) <= 4
+        assert scene.segments.unique().tolist() == list(range(int(scene.segments.max()) + 1))
+        assert 20 <= scene.segments.max() <= 44
+        assert 0.04 < scene.truth.float().mean() < 0.25
+    assert not torch.equal(shape_scene(3, 0).x, shape_scene(4, 0).x)
+    assert shape_scene(0, 0, size=48).x.shape == (3, 48, 48)
+
+
+def test_shapes_are_balanced_and_cut_by_the_view():
+    task = Shapes(rgb_box((64, 64)), n=40, target=0)
+    assert [sum(key.startswith(shape) for key in task.keys()) for shape in SHAPES] == [8] * 5  # noqa: SIM118
+    scene, case = task.scene(7), task[7]
+    assert torch.equal(case.x, scene.x)
+    assert case.truth is not None
+    assert case.segments is not None
+    assert torch.equal(case.truth, scene.truth)
+    assert torch.equal(case.segments, scene.segments)
+    smaller = Shapes(rgb_box((40, 40), crop_pct=0.7), n=3, target=0)[2]
+    assert smaller.segments is not None
+    assert smaller.segments.shape == (40, 40)
+    assert smaller.segments.unique().tolist() == list(range(int(smaller.segments.max()) + 1))
+
+
+def test_shapes_refused():
+    wrong("task.n=0: it must be at least 1", Shapes, rgb_box(), n=0)
+    wrong("size=8, .* 32 or more pixels", Shapes, rgb_box(), size=8)
+    wrong("seed=-1", Shapes, rgb_box(), seed=-1)
+    wrong("black_box.epochs=0: both must be at least 1", shapes_classifier, epochs=0)
+
+
+def test_classifier_is_reproducible_and_leaves_global_state_alone():
+    threads, before = torch.get_num_threads(), torch.get_rng_state()
+    box = shapes_classifier(seed=5, drawings=40, epochs=1)
+    _trained.cache_clear()
+    again = shapes_classifier(seed=5, drawings=40, epochs=1)
+    assert box.fingerprint == again.fingerprint != shapes_classifier(seed=6, drawings=40, epochs=1).fingerprint
+    assert torch.equal(before, torch.get_rng_state())
+    assert threads == torch.get_num_threads()
+    again(torch.zeros(2, 3, 64, 64))
+    assert (again.queries, box.queries) == (2, 0)
+    assert pickle.loads(pickle.dumps(again)).fingerprint == box.fingerprint
+
+
+def test_classifier_sees_the_object_and_nothing_else():
+    box = shapes_classifier()
+    assert box.classes == CLASSES
+    scenes = [shape_scene(1, index) for index in range(200)]
+    x, truth = torch.stack([s.x for s in scenes]), torch.stack([s.truth for s in scenes])[:, None]
+    labels, rows = torch.tensor([s.label for s in scenes]), torch.arange(200)
+    assert (box(x).argmax(1) == labels).float().mean() >= 0.97
+    grey = x.mean((2, 3), keepdim=True)
+    elsewhere = x.roll(1, 0)  # another picture's background, its object and all
+    cases = {"grey": grey, "black": torch.zeros_like(x), "another": torch.where(truth.roll(1, 0), grey.roll(1, 0), elsewhere)}
+    for name, rest in cases.items():
+        assert (box(torch.where(truth, x, rest)).argmax(1) == labels).float().mean() >= 0.85, name
+        assert box(torch.where(truth, rest, x))[rows, labels].mean() < 0.15, name
+    halves = [torch.where(torch.isin(s.segments, s.segments[s.truth].unique()[::2]), s.x, grey[i]) for i, s in enumerate(scenes)]
+    half = box(torch.stack(halves))[rows, labels].mean()
+    assert 0.2 < half < 0.8  # a part of the object is a part of the score
