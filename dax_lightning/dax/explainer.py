@@ -28,6 +28,7 @@ from dax_lightning.perturb import Perturber
 from dax_lightning.segment import Quickshift, Segmenter
 
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # which devices there are is not news in every explanation
+_FEW = 8  # segments; LIME's quick shift finds this few in pictures far smaller than 224 pixels
 _SILENT = 1e-3  # log-odds; answers that vary less than this are the same answer
 
 
@@ -175,7 +176,7 @@ class Dax(Explainer):
         data.setup()
         if data.spread < _SILENT:
             silent = f"the black box's answer is the same for all {self.q} copies: nothing speaks for or against this target"
-            notes = {"fidelity": None, "epochs": 0}
+            notes = {"fidelity": None, "unfaithful": True, "epochs": 0}
             return Found(torch.zeros(x.shape[1:]), data.score, data.segments, notes, (f"{silent}; try perturber.fill=zeros",))
         module = self._module(data)
         recorder = Recorder(lambda: _mask(module, data))
@@ -225,21 +226,28 @@ class Dax(Explainer):
         mean = masks[-self.average_epochs :].mean(0)
         saliency = F.interpolate(mean[None, None], size=x.shape[1:], mode="bilinear", align_corners=False)[0, 0]
         fidelity = recorder.history[-1]["fidelity"]
+        count = int(data.segments.max()) + 1
         notes = {
             "fidelity": fidelity if math.isfinite(fidelity) else None,
+            "unfaithful": not fidelity >= self.min_fidelity,
             "epochs": len(masks),
-            "segments": int(data.segments.max()) + 1,
+            "segments": count,
             "history": recorder.history,
         }
-        return Found(saliency, data.score, data.segments, notes, self._doubts(fidelity), masks)
+        return Found(saliency, data.score, data.segments, notes, self._doubts(fidelity, count), masks)
 
-    def _doubts(self, fidelity: float) -> tuple[str, ...]:
-        if fidelity >= self.min_fidelity:
-            return ()
-        return (
-            f"the student learned nothing: its R² on held-out copies is {fidelity:.2f}, under {self.min_fidelity:g}, so don't "
-            "trust this map; try perturber.kept_share=0.8, a larger q, explainer.targets=log_odds or another segmenter",
-        )
+    def _doubts(self, fidelity: float, segments: int) -> tuple[str, ...]:
+        doubts = []
+        if segments < _FEW:
+            doubts.append(
+                f"only {segments} segments, so the map can't tell more places apart; try segmenter=slic or segmenter=grid"
+            )
+        if not fidelity >= self.min_fidelity:
+            doubts.append(
+                f"the student learned nothing: its R² on held-out copies is {fidelity:.2f}, under {self.min_fidelity:g}, so "
+                "don't trust this map; try perturber.kept_share=0.8, a larger q, explainer.targets=log_odds or another segmenter"
+            )
+        return tuple(doubts)
 
 
 @contextmanager
