@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 import segment_anything
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 from segment_anything.modeling import Sam as SamNetwork
 from skimage import data, transform
@@ -446,10 +444,6 @@ def test_a_folder_that_cant_be_written_is_told(server, tmp_path):
 def assert_says_how_to_go_on(message, url, file):
     assert "\n" not in message
     assert all(part in message for part in (url, str(file), "segmenter.checkpoint=FILE"))
-
-
-def test_the_yaml_makes_the_class_with_its_defaults():
-    assert instantiate(OmegaConf.load(CONF)) == Sam()
 
 
 def test_loading_and_building_are_quiet(checkpoint, caplog, capsys):

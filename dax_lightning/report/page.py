@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from omegaconf import ListConfig, OmegaConf
 
 from dax_lightning.report.canvas import as_uri
 from dax_lightning.report.curves import draw_quality
@@ -56,8 +56,7 @@ def overrides(folder: Path) -> list[str]:
         []
     """
     file = Path(folder, ".hydra", "overrides.yaml")
-    made = OmegaConf.load(file) if file.is_file() else None
-    items = OmegaConf.to_container(made, resolve=False) if isinstance(made, ListConfig) else None
+    items = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
     return [str(item) for item in items] if isinstance(items, list) else []
 
 

@@ -1,0 +1,39 @@
+# `make explain` and `make test` need nothing before them but Python 3.11 with pip: each builds .venv where it is missing or outdated.
+PYTHON ?= $(shell for python in python3.11 python3; do $$python -c "" 2>/dev/null && echo $$python && break; done)
+PYTEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2
+WANTED = error: Python 3.11 or newer is wanted, found "$(PYTHON)": try make PYTHON=/path/to/python3.11
+MADE = .venv/made-from-requirements.lock
+
+.DEFAULT_GOAL = help
+.PHONY: help venv explain test test-slow lint bench
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+venv: $(MADE) ## build .venv from requirements.lock, where it is missing or older than the lock or pyproject.toml
+
+explain: venv ## explain the default photograph: prints the paths of its picture and of its report
+	.venv/bin/python train.py
+
+test: venv ## run all tests but the slow ones
+	$(PYTEST) -m "not slow"
+
+test-slow: venv ## run the tests that take minutes
+	$(PYTEST) -m slow
+
+lint: venv ## check format, style and types
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
+	.venv/bin/pyright
+
+bench: venv ## measure: cat, shapes and, with VOC="ROOT IDS" (the folder of VOCdevkit/, a file of case keys), voc
+	.venv/bin/python -m benchmarks.cat
+	.venv/bin/python -m benchmarks.shapes
+	$(if $(VOC),.venv/bin/python -m benchmarks.voc $(VOC))
+
+$(MADE): requirements.lock pyproject.toml
+	@"$(PYTHON)" -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null || { echo '$(WANTED)' >&2; exit 1; }
+	"$(PYTHON)" -m venv .venv
+	.venv/bin/python -m pip install --disable-pip-version-check --no-deps -r requirements.lock
+	.venv/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
