@@ -5,7 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +14,8 @@ from torch import Tensor
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import InputError
 from dax_lightning.types import Explanation
+
+Targets = int | str | Sequence[int] | Tensor | None
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,12 @@ class Explainer(ABC):
         """
         _check_input(x, self.black_box)
         queries, in_black_box, start = self.black_box.queries, self.black_box.seconds, time.perf_counter()
-        with self.black_box.budget(self.budget), torch.random.fork_rng(_devices(self.black_box)):
+        with (
+            self.black_box.budget(self.budget),
+            torch.random.fork_rng(_devices(self.black_box)),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
             wanted = self._target(x, target)
             generator = torch.Generator().manual_seed(seed_of(self.seed, x, wanted))
             torch.manual_seed(generator.initial_seed())
@@ -84,19 +91,30 @@ class Explainer(ABC):
             epochs=found.epochs,
         )
 
+    @overload
+    def attribute(self, inputs: Tensor, target: Targets = None) -> Tensor: ...
+    @overload
+    def attribute(self, inputs: tuple[Tensor, ...], target: Targets = None) -> tuple[Tensor, ...]: ...
     def attribute(
-        self, inputs: Float[Tensor, "n c *space"], target: int | str | Sequence[int] | Tensor | None = None
-    ) -> Float[Tensor, "n c *space"]:
+        self,
+        inputs: Float[Tensor, "n c *space"] | tuple[Float[Tensor, "n c *space"], ...],
+        target: Targets = None,
+    ) -> Float[Tensor, "n c *space"] | tuple[Float[Tensor, "n c *space"], ...]:
         """Attributions in Captum's convention, so that tools made for Captum just work.
 
         Args:
-            inputs: values in [0, 1].
+            inputs: values in [0, 1]; or a tuple of such, as Captum's metrics pass them, for a tuple of attributions.
             target: the class that is explained: an id or a name for all rows, or an id for each; ``None`` is the black box's
                 top class, which costs one more row each.
 
         Returns:
             A value for each place, the same in all channels.
         """
+        if isinstance(inputs, tuple):
+            return tuple(self._attribute(part, target) for part in inputs)
+        return self._attribute(inputs, target)
+
+    def _attribute(self, inputs: Tensor, target: Targets) -> Tensor:
         targets = _targets(target, len(inputs))
         maps = [self.explain(x, t).saliency for x, t in zip(inputs, targets, strict=True)]
         return torch.stack(maps).unsqueeze(1).expand(inputs.shape).clone()
@@ -166,7 +184,7 @@ def _checked_map(saliency: Tensor, x: Tensor) -> Tensor:
     return saliency
 
 
-def _targets(target: int | str | Sequence[int] | Tensor | None, n: int) -> Sequence[int | str | None]:
+def _targets(target: Targets, n: int) -> Sequence[int | str | None]:
     if target is None or isinstance(target, int | str):
         return [target] * n
     ids = [int(t) for t in (target.flatten().tolist() if isinstance(target, Tensor) else target)]

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -108,17 +109,23 @@ class WandbLogger(RunLogger):
 
     def case(self, name: str, explanation: Explanation, panel: Path) -> None:
         """See :class:`RunLogger`."""
+        name = name.replace(".", "_")  # in a step metric's name, W&B takes a dot for nesting, and finds no such value
         self._run.define_metric(f"{name}/*", step_metric=f"{name}/epoch")
         masks = explanation.epochs if explanation.epochs is not None else []
-        for metrics, mask in zip(explanation.notes.get("history", []), masks, strict=False):
-            picture = self._wandb.Image((mask.numpy() * 255).astype("uint8"))
-            self._run.log({f"{name}/{metric}": value for metric, value in metrics.items()} | {f"{name}/mask": picture})
+        for metrics, mask in zip_longest(explanation.notes.get("history", []), masks):
+            picture = {} if mask is None else {"mask": self._wandb.Image((mask.numpy() * 255).astype("uint8"))}
+            self._run.log({f"{name}/{key}": value for key, value in ((metrics or {}) | picture).items()})
         self._run.log({f"{name}/panel": self._wandb.Image(str(panel))})
 
     def finish(self, rows: pd.DataFrame, failed: bool) -> None:
         """See :class:`RunLogger`."""
-        self._run.log({"rows": self._wandb.Table(dataframe=rows.astype(object).where(rows.notna(), None))})
-        self._run.finish(exit_code=int(failed))
+        try:
+            self._run.log({"rows": self._wandb.Table(dataframe=rows.astype(object).where(rows.notna(), None))})
+        except BaseException:
+            failed = True
+            raise
+        finally:
+            self._run.finish(exit_code=int(failed))
 
 
 def _pixels(panel: Path) -> np.ndarray:

@@ -18,11 +18,17 @@ class Metric(ABC):
     needs_truth: ClassVar[bool]
 
     def __call__(self, case: Case, explanation: Explanation) -> float | None:
-        """The number, or ``None`` where the case lacks the truth that it needs."""
-        if self.needs_truth and (case.truth is None or not case.truth.any()):
+        """The number, or ``None`` where the case lacks the truth that it needs, or all of it is ignored."""
+        if self.needs_truth and not _known(case):
             return None
         return self._measure(case, explanation)
 
     @abstractmethod
     def _measure(self, case: Case, explanation: Explanation) -> float:
         """The metric itself; the truth it needs is there."""
+
+
+def _known(case: Case) -> bool:
+    if case.truth is None:
+        return False
+    return bool((case.truth if case.ignore is None else case.truth & ~case.ignore).any())

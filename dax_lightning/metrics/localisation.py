@@ -22,10 +22,11 @@ def iou(
         0 (disjoint) to 1 (the same region).
 
     Example:
+        >>> import torch
         >>> iou(torch.tensor([0.0, 0.0, 1.0, 1.0]), torch.tensor([False, False, False, True]), k=0.5)
         0.5
     """
-    saliency, truth = _counted(saliency, truth, ignore)
+    saliency, truth = _counted(saliency.double(), truth, ignore)  # single precision puts a flat map's mean beside its value
     above = saliency > saliency.mean() + k * saliency.std(correction=0)
     union = (above | truth).sum().item()
     return (above & truth).sum().item() / union if union else 0.0
@@ -40,6 +41,7 @@ def pointing(
         0 to 1.
 
     Example:
+        >>> import torch
         >>> pointing(torch.tensor([0.1, 0.9, 0.9]), torch.tensor([False, True, False]))
         0.5
     """
@@ -61,6 +63,7 @@ def top_share(
         0 to 1; a map that knows nothing gets the truth's own share of the picture.
 
     Example:
+        >>> import torch
         >>> top_share(torch.tensor([4.0, 3.0, 2.0, 1.0]), torch.tensor([True, False, False, False]), share=0.5)
         0.5
     """

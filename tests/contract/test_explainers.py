@@ -13,7 +13,7 @@ from dax_lightning.errors import BudgetExceeded, InputError
 from tests.conftest import ROOT, ConstantBox, QuarterBox
 
 EXPLAINERS = sorted(path.stem for path in (ROOT / "conf" / "explainer").glob("*.yaml"))
-SETTINGS = ["segmenter=grid", "segmenter.rows=4", "segmenter.columns=4", "perturber.fill=zeros", "q=300", "trainer.max_epochs=12"]
+SETTINGS = ["segmenter=grid", "segmenter.rows=4", "segmenter.columns=4", "perturber.fill=zeros", "q=200", "trainer.max_epochs=6"]
 FLOOR = {"random"}  # explainers that look at nothing but the score
 
 
@@ -115,8 +115,19 @@ def test_attribute_is_stacked_explain(name, quarter_box, noisy_image):
     explainer = make(name, quarter_box)
     maps = explainer.attribute(inputs, target=torch.tensor([0, 1]))
     assert maps.shape == inputs.shape
+    assert all(
+        torch.equal(a, b) for a, b in zip(explainer.attribute((inputs,), 0), (explainer.attribute(inputs, 0),), strict=True)
+    )
     for row, x, target in zip(maps, inputs, (0, 1), strict=True):
         assert torch.equal(row, explainer.explain(x, target).saliency.expand(3, -1, -1))
+
+
+def test_works_where_gradients_are_off(name, quarter_box, noisy_image):
+    explainer = make(name, quarter_box)
+    expected = explainer.explain(noisy_image, 0).saliency
+    for off in (torch.no_grad(), torch.inference_mode()):
+        with off:
+            assert torch.equal(explainer.explain(noisy_image, 0).saliency, expected)
 
 
 def test_as_many_targets_as_inputs(name, quarter_box, noisy_image):
@@ -127,7 +138,7 @@ def test_as_many_targets_as_inputs(name, quarter_box, noisy_image):
 def test_finds_a_known_truth(name, quarter_box, noisy_image):
     if name in FLOOR:
         pytest.skip("the floor knows nothing")
-    saliency = make(name, quarter_box, "q=600").explain(noisy_image, 0).saliency
+    saliency = make(name, quarter_box, "q=600", "trainer.max_epochs=15").explain(noisy_image, 0).saliency
     here = saliency[:16, :16].mean()
     assert here > saliency[:16, 16:].mean()
     assert here > saliency[16:, :16].mean()

@@ -1,0 +1,339 @@
+"""Networks, their joint training, and what an explanation keeps of it."""
+
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hydra import compose, initialize_config_dir
+from torch import nn
+
+from dax_lightning.cli import build
+from dax_lightning.dax import CnnStudent, CounterfactualLoss, Dax, MaskNetwork, MlpStudent, SparseLoss, Training
+from dax_lightning.dax.data import Batch
+from dax_lightning.dax.module import DaxModule
+from dax_lightning.errors import InputError
+from dax_lightning.perturb import Perturber
+from dax_lightning.segment import Grid
+from tests.conftest import ROOT, QuarterBox
+
+TERMS = {CounterfactualLoss: {"total", "mse", "counterfactual"}, SparseLoss: {"total", "mse", "l1", "kl"}}
+QUICK = {"max_epochs": 4, "batch_size": 16, "lr_student": 0.005}
+NOTHING = {"lr_mask": 1e-12, "lr_student": 1e-12}  # learning rates with which nothing is learned
+
+
+class NoiseBox(QuarterBox):
+    """Answers that are different for every row and follow nothing that can be learned."""
+
+    def _scores(self, x):
+        noise = (x.double() * torch.arange(x[0].numel()).view(x.shape[1:])).sum((1, 2, 3)).mul(997).sin().abs().float()
+        return torch.stack([noise, 1 - noise, torch.zeros_like(noise)], 1)
+
+
+class Spy(nn.Module):
+    """A student that keeps what it is shown."""
+
+    def __init__(self, student):
+        super().__init__()
+        self.student, self.seen = student, []
+
+    def forward(self, masked):
+        self.seen.append(masked.detach().clone())
+        return self.student(masked)
+
+
+def dax_of(black_box=None, q=100, training=None, **settings):
+    told = Training(**{"max_epochs": 2, "progress": False, "device": "cpu", **(training or {})})
+    return Dax(black_box or QuarterBox(), Grid(4, 4), Perturber(fill="zeros"), training=told, q=q, **settings)
+
+
+@pytest.fixture
+def copies():
+    return torch.rand(6, 3, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+@pytest.fixture
+def batch(copies):
+    random = torch.Generator().manual_seed(1)
+    kept = torch.rand(6, 1, 28, 28, generator=random)
+    return Batch(copies, kept, torch.randn(6, generator=random), torch.rand(6, generator=random) + 0.5)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+# --- networks ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [{}, {"place": 0}, {"centred": False}, {"kernel": 7, "hidden": 32, "place": 0}])
+@pytest.mark.parametrize("size", [(28, 28), (9, 40)])
+def test_mask_is_in_0_1_and_one_a_copy(settings, size):
+    mask = MaskNetwork(3, **settings)(torch.randn(4, 3, *size))
+    assert mask.shape == (4, 1, *size)
+    assert mask.min() > 0
+    assert mask.max() < 1
+    assert mask.std() > 0
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_centred_logits_have_mean_zero_in_every_copy(copies, centred):
+    network = MaskNetwork(3, centred=centred)
+    dict(network.named_parameters())["net.2.bias"].data.fill_(3.0)
+    dict(network.named_parameters())["place"].data.normal_()
+    means = network(copies).logit().mean((1, 2, 3))
+    assert (means.abs() < 1e-4).all() == centred
+    assert centred or means.min() > 1
+
+
+@pytest.mark.parametrize("place", [0, 14])
+def test_only_a_place_map_tells_places_apart(copies, place):
+    network = MaskNetwork(3, place=place, centred=False)
+    if network.place is not None:
+        network.place.data.normal_()
+    shifted = network(copies.roll((5, 3), (2, 3)))[..., 7:-2, 5:-2]  # two 3 x 3 kernels see two cells to each side
+    expected = network(copies).roll((5, 3), (2, 3))[..., 7:-2, 5:-2]
+    assert torch.allclose(shifted, expected, atol=1e-5) == (place == 0)
+
+
+def test_a_mask_depends_on_its_own_copy_alone(copies):
+    network = MaskNetwork(3)
+    torch.testing.assert_close(network(copies)[2:3], network(copies[2:3]))
+
+
+@pytest.mark.parametrize("student", [MlpStudent, CnnStudent])
+@pytest.mark.parametrize("size", [(28, 28), (4, 4), (12, 31)])
+def test_students_give_one_score_a_copy(student, size):
+    network = student(channels=4, size=size).eval()
+    masked = torch.randn(5, 4, *size)
+    scores = network(masked)
+    assert scores.shape == (5,)
+    assert scores.std() > 0
+    torch.testing.assert_close(network(masked[1:2]), scores[1:2])
+
+
+def test_too_many_poolings_are_named():
+    with pytest.raises(InputError, match=r"3 poolings leave nothing of 4x4 cells"):
+        CnnStudent(channels=3, size=(4, 4), widths=(8, 8, 8))
+
+
+@pytest.mark.parametrize("make", [partial(MaskNetwork, kernel=4), partial(MaskNetwork, place=-1), partial(MaskNetwork, hidden=0)])
+def test_bad_mask_networks_are_named(make):
+    with pytest.raises(InputError, match="mask_network"):
+        make(3)
+
+
+# --- the module --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", [CounterfactualLoss(ceiling=None), SparseLoss()])
+@pytest.mark.parametrize("student", [MlpStudent, CnnStudent])
+def test_gradient_reaches_every_part_of_both_networks(batch, loss, student):
+    module = DaxModule(MaskNetwork(3, centred=False), student(channels=4, size=(28, 28)), loss)
+    module.terms(batch)[0]["total"].backward()
+    parts = dict(module.named_parameters())
+    assert {name.split(".")[0] for name in parts} == {"mask_network", "student"}
+    assert not [name for name, part in parts.items() if part.grad is None or not part.grad.any()]
+
+
+@pytest.mark.parametrize("sees_kept", [True, False])
+def test_v2_shows_the_student_the_mask_and_its_complement(batch, sees_kept):
+    spy = Spy(MlpStudent(channels=3 + sees_kept, size=(28, 28)))
+    module = DaxModule(MaskNetwork(3), spy, CounterfactualLoss(), sees_kept=sees_kept)
+    mask = module(batch.copies)
+    whole = torch.cat([batch.copies, batch.kept], 1) if sees_kept else batch.copies
+    module.terms(batch)
+    kept, rest = spy.seen
+    torch.testing.assert_close(kept, whole * mask)
+    torch.testing.assert_close(rest, whole * (1 - mask))
+
+
+def test_v1_never_asks_the_student_about_the_complement(batch):
+    spy = Spy(MlpStudent(channels=4, size=(28, 28)))
+    module = DaxModule(MaskNetwork(3), spy, SparseLoss())
+    module.terms(batch)
+    (kept,) = spy.seen
+    torch.testing.assert_close(kept, torch.cat([batch.copies, batch.kept], 1) * module(batch.copies))
+
+
+def test_terms_are_the_losss_own_on_the_students_answers(batch):
+    module = DaxModule(MaskNetwork(3), MlpStudent(channels=4, size=(28, 28)), CounterfactualLoss()).eval()
+    mask = module(batch.copies)
+    kept, rest = module.score(batch, mask), module.score(batch, 1 - mask)
+    terms, answers = module.terms(batch)
+    torch.testing.assert_close(answers, kept)
+    torch.testing.assert_close(terms, CounterfactualLoss()(kept, rest, batch.teacher, mask, batch.weight))
+
+
+def test_only_probabilities_pass_a_sigmoid(batch):
+    mask, student = MaskNetwork(3), MlpStudent(channels=4, size=(28, 28)).eval()
+    scores = {s: DaxModule(mask, student, SparseLoss(), space=s).eval().terms(batch)[1] for s in ("log_odds", "probability")}
+    torch.testing.assert_close(scores["log_odds"].sigmoid(), scores["probability"])
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
+def test_each_network_has_its_own_learning_rate(name, kind):
+    module = DaxModule(
+        MaskNetwork(3), MlpStudent(4, (28, 28)), SparseLoss(), lr_mask=0.3, lr_student=0.2, weight_decay=0.1, optimizer=name
+    )
+    made = module.configure_optimizers()
+    assert type(made) is kind
+    mask, student = made.param_groups
+    assert (mask["lr"], mask["weight_decay"], student["lr"], student["weight_decay"]) == (0.3, 0.0, 0.2, 0.1)
+    assert {id(p) for p in mask["params"]} == {id(p) for p in module.mask_network.parameters()}
+    assert {id(p) for p in student["params"]} == {id(p) for p in module.student.parameters()}
+    assert name == "adamw" or (student["momentum"], student["nesterov"]) == (0.9, True)
+
+
+# --- training ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", [CounterfactualLoss(), SparseLoss()])
+def test_history_has_every_term_each_epoch(noisy_image, loss):
+    made = dax_of(loss=loss, training={"max_epochs": 3}).explain(noisy_image, 0)
+    named = {f"{stage}_{term}" for stage in ("train", "val") for term in TERMS[type(loss)]}
+    assert [set(epoch) for epoch in made.notes["history"]] == [named | {"epoch", "fidelity"}] * 3
+    assert [epoch["epoch"] for epoch in made.notes["history"]] == [0, 1, 2]
+    assert made.notes["fidelity"] == made.notes["history"][-1]["fidelity"]
+    for epoch in made.notes["history"]:
+        weights = {"mse": 1.0, "counterfactual": -0.5, "l1": 0.001, "kl": 0.02}
+        for stage in ("train", "val"):
+            total = sum(weight * epoch.get(f"{stage}_{term}", 0) for term, weight in weights.items())
+            assert epoch[f"{stage}_total"] == pytest.approx(total, abs=1e-5)
+
+
+def test_history_is_this_epochs_and_fidelity_that_of_the_held_out_copies(noisy_image):
+    made = dax_of(training={"max_epochs": 2, "lr_mask": 1e-12, "lr_student": 1e-12}).explain(noisy_image, 0)
+    first, second = made.notes["history"]
+    for name in ("val_total", "val_mse", "fidelity"):  # nothing moves, and validation has no dropout
+        assert first[name] == pytest.approx(second[name], abs=1e-6)
+    moving = dax_of().explain(noisy_image, 0).notes["history"]
+    assert all(moving[0][name] != moving[1][name] for name in ("val_total", "train_total", "fidelity"))
+
+
+def test_one_mask_an_epoch_and_the_last_is_the_map(noisy_image):
+    made = dax_of(training={"max_epochs": 3}).explain(noisy_image, 0)
+    assert made.epochs is not None
+    assert made.notes["epochs"] == len(made.notes["history"]) == 3
+    assert made.epochs.shape == (3, 28, 28)
+    assert not torch.equal(made.epochs[0], made.epochs[1])
+    torch.testing.assert_close(made.saliency, enlarged(made.epochs[-1]))
+
+
+def test_average_epochs_is_the_mean_of_the_last_masks(noisy_image):
+    last, two, many = (dax_of(q=64, training={"max_epochs": 3}, average_epochs=n).explain(noisy_image, 0) for n in (1, 2, 100))
+    assert two.epochs is not None
+    assert last.epochs is not None
+    assert torch.equal(two.epochs, last.epochs)
+    torch.testing.assert_close(two.saliency, enlarged(last.epochs[1:].mean(0)))
+    torch.testing.assert_close(many.saliency, enlarged(last.epochs.mean(0)))
+    assert not torch.allclose(two.saliency, last.saliency)
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_training_stops_when_the_held_out_loss_no_longer_falls(noisy_image, patience):
+    made = dax_of(q=64, training={"max_epochs": 20, "patience": patience, **NOTHING}).explain(noisy_image, 0)
+    assert made.notes["epochs"] == 1 + patience
+
+
+def test_training_goes_on_while_it_learns(noisy_image):
+    assert dax_of(training={"max_epochs": 4, "patience": 1}).explain(noisy_image, 0).notes["epochs"] == 4
+
+
+@pytest.mark.parametrize("student", [MlpStudent, partial(CnnStudent, widths=(8, 8), hidden=32)], ids=["mlp", "cnn"])
+def test_students_of_probabilities_learn_too(noisy_image, student):
+    made = dax_of(q=150, targets="probability", student=student, training=QUICK).explain(noisy_image, 0)
+    history = made.notes["history"]
+    assert history[-1]["train_mse"] < history[0]["train_mse"]
+    assert made.notes["fidelity"] > 0.3
+    assert 0 <= made.score <= 1
+
+
+def test_sgd_learns_too(noisy_image):
+    made = dax_of(q=150, training={**QUICK, "optimizer": "sgd", "lr_student": 0.01}).explain(noisy_image, 0)
+    assert made.notes["fidelity"] > 0.3
+
+
+def test_map_is_the_same_whatever_the_thread_count_which_is_left_as_it_was(noisy_image):
+    before = torch.get_num_threads()
+    try:
+        maps = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            maps.append(dax_of().explain(noisy_image, 0).saliency)
+            assert torch.get_num_threads() == threads
+        assert torch.equal(*maps)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_training_has_one_thread_and_gives_the_others_back_after_an_error(noisy_image, monkeypatch):
+    counted = []
+
+    def fail(*_):
+        counted.append(torch.get_num_threads())
+        raise RuntimeError("planted")
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr(DaxModule, "training_step", fail)
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(RuntimeError, match="planted"):
+            dax_of().explain(noisy_image, 0)
+        assert torch.get_num_threads() == 2
+        assert counted == [1]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_gradients_switched_off_outside_do_not_matter(noisy_image):
+    with torch.no_grad():
+        made = dax_of().explain(noisy_image, 0)
+    assert torch.equal(made.saliency, dax_of().explain(noisy_image, 0).saliency)
+
+
+# --- doubts ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_student_that_learned_nothing_is_said_with_its_r2_and_what_to_try(noisy_image):
+    made = dax_of(NoiseBox(), q=200, training={"max_epochs": 3}).explain(noisy_image, 0)
+    assert made.notes["fidelity"] < 0.1
+    (warning,) = made.warnings
+    assert f"R² on held-out copies is {made.notes['fidelity']:.2f}, under 0.1" in warning
+    for advice in ("perturber.kept_share=", "larger q", "explainer.targets=log_odds", "segmenter"):
+        assert advice in warning
+
+
+def test_the_threshold_of_doubt_is_a_setting(noisy_image):
+    trusting, doubting = (dax_of(training=QUICK, min_fidelity=f).explain(noisy_image, 0) for f in (0.3, 1.0))
+    assert trusting.notes["fidelity"] == doubting.notes["fidelity"] > 0.3
+    assert trusting.warnings == ()
+    assert "under 1," in doubting.warnings[0]
+
+
+def test_too_few_held_out_copies_to_tell_are_a_doubt_too(noisy_image):
+    made = dax_of(q=16, training={"max_epochs": 1, "val_share": 0.01}).explain(noisy_image, 0)  # one: no variance to explain
+    assert made.notes["fidelity"] is None
+    assert len(made.warnings) == 1
+
+
+# --- the paper's choices -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["v1", "v2"])
+def test_the_papers_preset_runs_and_stays_finite(noisy_image, loss):
+    chosen = ["mask_network=conv", "student=cnn", "explainer.targets=probability", f"loss={loss}", "trainer.optimizer=sgd"]
+    small = ["segmenter=grid", "perturber.fill=zeros", "q=100", "trainer.max_epochs=2", "trainer.batch_size=16", "device=cpu"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", [*chosen, *small, "explainer.sees_kept=false"])
+    made = build(cfg.explainer, "explainer", black_box=QuarterBox()).explain(noisy_image, 0)
+    assert made.notes["epochs"] == 2
+    assert all(torch.isfinite(torch.tensor(list(epoch.values()))).all() for epoch in made.notes["history"])
+    assert 0 < made.saliency.min() <= made.saliency.max() < 1
+
+
+def enlarged(mask):
+    return F.interpolate(mask[None, None], size=(32, 32), mode="bilinear", align_corners=False)[0, 0]

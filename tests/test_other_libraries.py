@@ -1,0 +1,105 @@
+"""``attribute`` in the hands of Captum's and Quantus's metrics, on a network that looks at the top left quarter alone."""
+
+import pytest
+import torch
+from captum.metrics import infidelity, sensitivity_max
+from torch import nn
+
+from dax_lightning.baselines import Random
+from dax_lightning.black_box import TorchBlackBox, View
+from dax_lightning.dax import Dax, Training
+from dax_lightning.perturb import Perturber
+from dax_lightning.segment import Grid
+
+CHANCE = 0.25  # the quarter's share of the picture
+
+
+def quarter_net():
+    """Logits of "bright" and "dark" from the mean of the top left quarter; a real module with gradients."""
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 2))
+    weight = torch.zeros(2, 3, 2, 2)
+    weight[0, :, 0, 0] = 2.0  # 6 times the quarter's mean
+    net[2].weight.data, net[2].bias.data = weight.flatten(1), torch.tensor([0.0, 2.0])
+    return net
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return 0.5 + 0.5 * torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(scope="module")
+def box():
+    return TorchBlackBox(quarter_net(), View((32, 32)), (0.0,) * 3, (1.0,) * 3, ("bright", "dark"))
+
+
+@pytest.fixture(scope="module")
+def dax(box):
+    training = Training(max_epochs=8, batch_size=32, lr_mask=0.05, lr_student=0.005, progress=False, device="cpu")
+    return Dax(box, Grid(4, 4), Perturber(fill="zeros"), training=training, q=200)
+
+
+@pytest.fixture(scope="module")
+def maps(dax, box, inputs):
+    """Attributions of the class "bright", by explainer."""
+    return {"dax": dax.attribute(inputs, target=0), "random": Random(box).attribute(inputs, target=0)}
+
+
+def in_quarter(maps):
+    return (maps[..., :16, :16].sum((1, 2, 3)) / maps.sum((1, 2, 3))).tolist()
+
+
+def blocks(inputs):
+    """One 8 x 8 block of each row is taken away: what is taken, and what is left."""
+    where = torch.randint(4, (len(inputs), 2), generator=torch.Generator().manual_seed(0)) * 8
+    taken = torch.zeros_like(inputs)
+    for row, (y, x) in enumerate(where.tolist()):
+        taken[row, :, y : y + 8, x : x + 8] = inputs[row, :, y : y + 8, x : x + 8]
+    return taken, inputs - taken
+
+
+# --- Captum ------------------------------------------------------------------------------------------------------------
+
+
+def test_captums_infidelity_by_hand(box, inputs, maps):
+    def everything(rows):
+        return rows, torch.zeros_like(rows)
+
+    made = infidelity(box, everything, inputs, maps["random"], target=0, n_perturb_samples=1)
+    change = box(inputs)[:, 0] - box(torch.zeros_like(inputs))[:, 0]
+    by_hand = ((inputs * maps["random"]).sum((1, 2, 3)) - change) ** 2
+    torch.testing.assert_close(made, by_hand)
+
+
+def test_captums_infidelity_is_lower_for_dax_than_for_noise(box, inputs, maps):
+    scores = {
+        name: infidelity(box, blocks, inputs, attributions, target=0, n_perturb_samples=40, normalize=True)
+        for name, attributions in maps.items()
+    }
+    truth = torch.zeros_like(inputs)
+    truth[..., :16, :16] = 1
+    floor = infidelity(box, blocks, inputs, truth, target=0, n_perturb_samples=40, normalize=True)
+    assert (floor < scores["dax"]).all()
+    assert (scores["dax"] < 0.85 * scores["random"]).all()
+
+
+def test_captums_sensitivity_by_hand(box, inputs):
+    def darker(rows):
+        return 0.9 * rows
+
+    random = Random(box)
+    made = sensitivity_max(random.attribute, inputs, darker, n_perturb_samples=1, target=0)
+    before, after = random.attribute(inputs, target=0), random.attribute(0.9 * inputs, target=0)
+    by_hand = (before - after).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
+    torch.testing.assert_close(made, by_hand)
+    same = sensitivity_max(random.attribute, inputs, lambda rows: rows, n_perturb_samples=2, target=0)
+    assert same.tolist() == [0, 0]
+
+
+def test_captum_runs_dax_itself(dax, inputs):
+    def brighter(rows):
+        return (rows * 1.001).clamp(max=1)
+
+    made = sensitivity_max(dax.attribute, inputs[:1], brighter, n_perturb_samples=1, target=0)
+    assert made.shape == (1,)
+    assert 0 < made.item() < 1  # the same picture a shade brighter: another seed, much the same map
