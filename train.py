@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,19 +11,22 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from dax_lightning.benchmark import Benchmark
-from dax_lightning.cli import USER_ERRORS, build, labels, one_line, with_short_cuts
+from dax_lightning.cli import USER_ERRORS, build, check_values, labels, one_line, with_short_cuts
 from dax_lightning.errors import InputError
 
-CODES = [0]  # of this process's jobs: 0 all explained, 1 some case failed, 2 the user's input was wrong
+CONF = str(Path(__file__).resolve().parent / "conf")
+CODES = [0]  # of this command's jobs
 
 
 def explain(cfg: DictConfig) -> bool:
     """Build all parts, then explain every case; true if none failed."""
+    check_values(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
     metrics = {name: build(node, f"metrics.{name}") for name, node in cfg.metrics.items()}
     logger = build(cfg.logger, "logger")
+    explainer = build(cfg.explainer, "explainer", _partial_=True)  # its parts first, so that a typo costs no loading of weights
     black_box = build(cfg.black_box, "black_box")
-    explainer = build(cfg.explainer, "explainer", black_box=black_box)
+    explainer = explainer(black_box=black_box)
     task = build(cfg.task, "task", black_box=black_box)
     config = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
     done = Benchmark(task, explainer, metrics, folder, logger, labels(cfg), config).run()
@@ -31,7 +35,7 @@ def explain(cfg: DictConfig) -> bool:
     return done
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+@hydra.main(version_base="1.3", config_path=CONF, config_name="config")
 def main(cfg: DictConfig) -> None:
     """One job: a user's mistake is one line, and the other jobs of a multirun go on."""
     try:
@@ -46,13 +50,19 @@ def fail(error: BaseException) -> None:
     CODES.append(2)
 
 
-if __name__ == "__main__":
+def run(arguments: Sequence[str]) -> int:
+    """The whole command; gives its exit code: 0 all cases explained, 1 some failed, 2 the user's input was wrong."""
+    CODES[:] = [0]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, so that they can be told in one line
-    sys.argv[1:] = with_short_cuts(sys.argv[1:])
     try:
+        sys.argv[1:] = with_short_cuts(arguments)
         main()
     except USER_ERRORS as error:
         fail(error)
     except OSError as error:
         fail(InputError(f"{error.filename or 'a file'} can't be written or read ({error.strerror or error}): set hydra.run.dir"))
-    sys.exit(max(CODES))
+    return max(CODES)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

@@ -2,12 +2,14 @@
 
 import csv
 import hashlib
+import json
 import logging
+import math
 import platform
 import resource
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -54,13 +56,14 @@ class Benchmark:
         task: the cases.
         explainer: explains them.
         metrics: column name → metric; those that need a truth stay empty where there is none.
-        folder: where everything goes; rows that are there already are kept and their cases not repeated.
+        folder: where everything goes; what is explained there already is kept and not repeated, what failed is tried again.
         logger: is told of everything too.
         labels: values of the columns that describe the setting: loss, segmenter, seed, q.
         config: the whole configuration, saved beside each explanation.
 
     Raises:
-        InputError: the folder or a file in it can't be written.
+        InputError: the folder or a file in it can't be written, holds explanations made with another setting, or no case could
+            be explained and the user's input was the reason each time.
     """
 
     task: Task
@@ -70,9 +73,10 @@ class Benchmark:
     logger: RunLogger
     labels: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
+    _refused: list[InputError] = field(default_factory=list, init=False)
 
     def run(self) -> bool:
-        """Explain all cases that have no row yet; true if every case of the task is explained."""
+        """Explain all cases that are not explained yet; true if none failed."""
         try:
             return self._run()
         except OSError as error:
@@ -85,6 +89,7 @@ class Benchmark:
     def _run(self) -> bool:
         (self.folder / "explanations").mkdir(parents=True, exist_ok=True)
         rows = Rows(self.folder / "rows.csv", [*COLUMNS, *_measured(self.metrics)])
+        self._check_resumed(rows)
         self.logger.start(self.folder, self.config)
         finished = False
         try:
@@ -96,22 +101,49 @@ class Benchmark:
         finally:
             self.logger.finish(rows.table(), failed=not finished)
         write_report(self.folder)
+        if not rows.done and len(self._refused) == rows.failed > 0:
+            raise self._all_refused()
         return finished
+
+    def _check_resumed(self, rows: "Rows") -> None:
+        now = _decisive(self.config)
+        for key, name in sorted(rows.done):
+            file = self.folder / "explanations" / f"{key}__{name}.json"
+            if name != self.explainer.name or not file.is_file():
+                continue
+            then = _decisive(json.loads(file.read_text(encoding="utf-8"))["config"])
+            for setting in sorted(then.keys() | now.keys()):
+                if then.get(setting) != now.get(setting):
+                    raise InputError(
+                        f"{self.folder} holds explanations made with {setting}={then.get(setting)}, now it is "
+                        f"{now.get(setting)}: give another folder as hydra.run.dir"
+                    )
+
+    def _all_refused(self) -> InputError:
+        messages = list(dict.fromkeys(str(error) for error in self._refused))
+        if len(messages) == 1:
+            return self._refused[0]
+        return InputError(f"none of {len(self._refused)} cases could be explained, the first because {messages[0]}")
 
     def _row(self, index: int, key: str) -> dict[str, Any]:
         row = {"task": self.task.name, "case": key, "explainer": self.explainer.name, **self.labels}
         try:
-            case = self.task[index]
-            from_case = isinstance(getattr(self.explainer, "segmenter", None), FromCase)
-            explanation = self.explainer.explain(case.x, case.target, case.segments if from_case else None)
+            return {**row, **self._explained(index)}
         except OSError:
             raise
         except Exception as error:  # one bad case must not cost the others
-            if not isinstance(error, InputError):
+            if isinstance(error, InputError):
+                self._refused.append(error)
+            else:
                 _log.exception("case %s failed", key)
             return {**row, "status": "failed", "error": " ".join(f"{_kind(error)}{error}".split())}
+
+    def _explained(self, index: int) -> dict[str, Any]:
+        case = self.task[index]
+        from_case = isinstance(getattr(self.explainer, "segmenter", None), FromCase)
+        explanation = self.explainer.explain(case.x, case.target, case.segments if from_case else None)
         self._save(case, explanation)
-        return {**row, **self._facts(case, explanation), **self._measures(case, explanation)}
+        return {**self._facts(case, explanation), **self._measures(case, explanation)}
 
     def _facts(self, case: Case, explanation: Explanation) -> dict[str, Any]:
         return {
@@ -122,7 +154,7 @@ class Benchmark:
             "seconds": round(explanation.seconds, 3),
             "seconds_black_box": round(explanation.seconds_black_box, 3),
             "peak_mb": peak_mb(),
-            "status": "unfaithful" if explanation.warnings else "ok",
+            "status": "unfaithful" if explanation.notes.get("unfaithful") else "ok",
             "error": " ".join(explanation.warnings),
         }
 
@@ -135,7 +167,7 @@ class Benchmark:
         name = f"{case.key}__{self.explainer.name}"
         stem = self.folder / "explanations" / name
         box = self.task.black_box
-        explanation.save(
+        replace(explanation, notes=_finite(explanation.notes)).save(
             stem, **provenance(self.config), black_box=box.fingerprint, target_name=box.class_name(explanation.target)
         )
         panel = draw_panel(
@@ -153,9 +185,16 @@ class Benchmark:
 class Rows:
     """A CSV file that grows a row at a time; each is on the disk before the next case begins.
 
+    Rows of an earlier run stay, but for failed ones and one that was cut off: those cases are to be tried again.
+
     Args:
-        path: the file; rows in it stay, and are found in ``done``.
+        path: the file.
         columns: its columns.
+
+    Attributes:
+        done: (case, explainer) of all rows that didn't fail.
+        failed: how many rows of this run did.
+        last: the newest row.
 
     Raises:
         InputError: the file is there with other columns.
@@ -164,7 +203,8 @@ class Rows:
     def __init__(self, path: Path, columns: list[str]):
         self.path, self.columns = path, columns
         self.done: set[tuple[str, str]] = set()
-        self.failed, self.last = 0, {}
+        self.failed = 0
+        self.last: Mapping[str, Any] = {}
         if path.exists() and path.stat().st_size:
             self._resume()
         else:
@@ -174,7 +214,10 @@ class Rows:
         """Write one row; columns that it lacks stay empty."""
         self._write([row.get(column, "") for column in self.columns])
         self.last = row
-        self.failed += row["status"] == "failed"
+        if row["status"] == "failed":
+            self.failed += 1
+        else:
+            self.done.add((row["case"], row["explainer"]))
 
     def table(self) -> pd.DataFrame:
         """All rows so far."""
@@ -185,9 +228,12 @@ class Rows:
             reader = csv.DictReader(file)
             if reader.fieldnames != self.columns:
                 raise InputError(f"{self.path} holds rows with other columns: give another folder as hydra.run.dir")
-            for row in reader:
-                self.done.add((row["case"], row["explainer"]))
-                self.failed += row["status"] == "failed"
+            kept = [row for row in reader if row["status"] in ("ok", "unfaithful") and None not in row.values()]
+        self.done = {(row["case"], row["explainer"]) for row in kept}
+        whole = self.path.with_suffix(".new")
+        with whole.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([self.columns, *(row.values() for row in kept)])
+        whole.replace(self.path)  # at once, so that a full disk loses nothing
 
     def _write(self, values: list[Any]) -> None:
         with self.path.open("a", newline="", encoding="utf-8") as file:
@@ -220,6 +266,29 @@ def _measured(metrics: Mapping[str, Metric]) -> list[str]:
     return ["fidelity", *metrics]
 
 
+def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides how a case is explained, as ``key: value``; where it was computed is left out."""
+    plain = json.loads(json.dumps({key: config.get(key) for key in ("black_box", "explainer", "target")}))
+    return {key: value for key, value in _leaves(plain, "") if key.rpartition(".")[2] not in ("device", "progress")}
+
+
+def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if not isinstance(node, dict):
+        yield key, node
+        return
+    for name, value in node.items():
+        yield from _leaves(value, f"{key}.{name}" if key else name)
+
+
+def _finite(node: Any) -> Any:
+    """The same, with null in place of NaN and infinities, which JSON does not know."""
+    if isinstance(node, dict):
+        return {key: _finite(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_finite(value) for value in node]
+    return None if isinstance(node, float) and not math.isfinite(node) else node
+
+
 def _kind(error: Exception) -> str:
     return "" if isinstance(error, InputError) else f"{type(error).__name__}: "
 
@@ -232,5 +301,5 @@ def _say(row: Mapping[str, Any], number: int, of: int) -> None:
     learned = f", fidelity {row['fidelity']:.2f}" if isinstance(row["fidelity"], float) else ""
     cost = f"{row['queries']} queries, {row['seconds']:.1f} s ({row['seconds_black_box']:.1f} s in the black box)"
     print(f"{place}: {row['target_name']} {row['score']:.3f}{learned}, {cost}", flush=True)
-    if row["status"] == "unfaithful":
+    if row["error"]:
         print(f"  warning: {row['error']}", flush=True)

@@ -1,6 +1,9 @@
 """Between the command line and the parts: short cuts, type checks before anything is built, and errors in one line."""
 
+import difflib
 import inspect
+import math
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,27 +11,70 @@ from typing import Any
 
 from beartype.door import is_bearable
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, HydraException, InstantiationException
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from dax_lightning.errors import InputError
 from dax_lightning.report import write_summary
 
 USER_ERRORS = (InputError, HydraException, OmegaConfBaseException, InstantiationException)
+_OPTIONS = ("--package", "--config-path", "--config-name", "--config-dir", "--experimental-rerun", "--info")  # with a value
+_VALUES = {
+    "input": str | None,
+    "target": int | str | None,
+    "limit": int | None,
+    "seed": int,
+    "q": int,
+    "budget": int | None,
+    "lam1": float,
+    "lam2": float,
+    "lam3": float,
+    "device": str,
+}
 
 
 def with_short_cuts(arguments: Sequence[str]) -> list[str]:
-    """``input=FILE`` alone means ``task=files input=FILE``.
+    """``input=FILE`` alone means ``task=files input=FILE``; ``-m`` may stand anywhere; odd paths get Hydra's quotes.
+
+    Raises:
+        InputError: a setting with dashes before it.
 
     Example:
-        >>> with_short_cuts(["input=cat.jpg", "q=500"])
-        ['task=files', 'input=cat.jpg', 'q=500']
+        >>> with_short_cuts(["input=cat.jpg", "-m", "q=500,1000"])
+        ['-m', 'task=files', 'input=cat.jpg', 'q=500,1000']
     """
     given = [argument.partition("=")[0] for argument in arguments]
-    return ["task=files", *arguments] if "input" in given and "task" not in given else list(arguments)
+    for argument, key in zip(arguments, given, strict=True):
+        if key.startswith("--") and "=" in argument and key not in _OPTIONS:
+            raise InputError(f"{argument} is no option: settings have no dashes, write {argument.lstrip('-')}")
+    quoted = [_quoted(argument) for argument in arguments]
+    flags = [argument for argument in quoted if argument in ("-m", "--multirun")]
+    settings = [argument for argument in quoted if argument not in flags]
+    return [*flags, *(["task=files"] if "input" in given and "task" not in given else []), *settings]
+
+
+def check_values(cfg: Any) -> None:
+    """Check the values that stand alone (``q``, ``lam1``, ...), also those that the chosen parts don't use.
+
+    Raises:
+        InputError: one is of another type, or a lambda is negative or not finite.
+
+    Example:
+        >>> check_values({"lam1": "high"})
+        Traceback (most recent call last):
+            ...
+        dax_lightning.errors.InputError: lam1=high is text, wanted float
+    """
+    for key, hint in _VALUES.items():
+        if key in cfg:
+            value = cfg[key]
+            _check_value(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, hint, key)
+    for key in ("lam1", "lam2", "lam3"):
+        if key in cfg and not 0 <= cfg[key] < math.inf:
+            raise InputError(f"{key}={cfg[key]}: it is the weight of a loss term, wanted 0 or more")
 
 
 def build(node: Any, key: str, **more: Any) -> Any:
@@ -58,16 +104,24 @@ def build(node: Any, key: str, **more: Any) -> Any:
 
 
 def one_line(error: BaseException) -> str:
-    """The error as one line for the user.
+    """The error as one line for the user; Hydra's own in plain words.
 
     Example:
         >>> one_line(ValueError("a\\n  b"))
         'a b'
     """
-    parts = [str(error)]
-    if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
-        parts.append(str(error.__cause__))
-    lines = [line.strip() for line in " ".join(parts).splitlines()]
+    text, cause = " ".join(str(error).split()), error.__cause__
+    if found := re.search(r"Could not find '(.+)/(.+?)' Available options in '.+?': (.*?) Config search path", text):
+        group, choice, known = found.groups()
+        return f"{group}={choice} is not known: choose one of {', '.join(known.split())}"
+    if isinstance(error, ConfigCompositionException) and isinstance(cause, ConfigKeyError | ConfigAttributeError):
+        return _unknown_key(text, cause)
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} has no value: give {error.full_key}=VALUE"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} can't be read: wanted key=value; odd characters need Hydra's quotes: \"input='cat (1).jpg'\""
+    parts = [str(error), str(cause)] if isinstance(error, ConfigCompositionException) and cause is not None else [str(error)]
+    lines = [line.strip() for line in "\n".join(parts).splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
 
 
@@ -103,9 +157,12 @@ def _check_arguments(node: Mapping[str, Any], key: str) -> None:
             continue
         if name not in parameters:
             raise InputError(f"{key}.{name} is no setting of {target.__name__}: it has {', '.join(parameters)}")
-        hint = hints.get(name, Any)
-        if not (is_bearable(value, hint) or (isinstance(value, int) and is_bearable(float(value), hint))):
-            raise InputError(f"{key}.{name}={value} is {_type_name(value)}, wanted {_hint_name(hint)}")
+        _check_value(value, hints.get(name, Any), f"{key}.{name}")
+
+
+def _check_value(value: Any, hint: Any, key: str) -> None:
+    if not (is_bearable(value, hint) or (isinstance(value, int) and is_bearable(float(value), hint))):
+        raise InputError(f"{key}={value} is {_type_name(value)}, wanted {_hint_name(hint)}")
 
 
 def _type_name(value: Any) -> str:
@@ -125,3 +182,20 @@ def _cause(error: BaseException) -> InputError:
         if isinstance(error, InputError):
             return error
     return InputError(one_line(error))
+
+
+def _unknown_key(text: str, cause: OmegaConfBaseException) -> str:
+    found = re.search(r"Could not override '(.+?)'", text)
+    key, known = (found[1] if found else str(cause.key)), list(cause.parent_node or ())
+    place = key.rpartition(str(cause.key))[0]
+    near = [place + name for name in difflib.get_close_matches(str(cause.key), map(str, known), n=3)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(str(k) for k in known if k[0] != '_')}"
+    return f"{key} is no setting: {hint}"
+
+
+def _quoted(argument: str) -> str:
+    key, _, value = argument.partition("=")
+    plain = re.fullmatch(r"[\w ./:%+@*?\\-]*", value, re.ASCII)  # what Hydra's grammar takes without quotes
+    if plain or not Path(value).expanduser().exists():
+        return argument
+    return f"{key}='{value}'" if "'" not in value else f'{key}="{value}"'

@@ -1,13 +1,13 @@
 """The one door to a model: rows in, probabilities out, every row counted."""
 
 import difflib
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -49,6 +49,7 @@ class BlackBox(ABC):
         self.queries, self.seconds = 0, 0.0
         self._limit: int | None = None
         self._class_count: int | None = None if classes is None else len(classes)
+        self._promised: int | None = None  # a target that was accepted before the number of classes was known
 
     def __call__(self, x: Float[Tensor, "n c *space"]) -> Float[Tensor, "n k"]:
         """Class probabilities of each row, on the CPU; no gradients.
@@ -65,6 +66,8 @@ class BlackBox(ABC):
             raise InputError(
                 f"input rows of shape {tuple(x.shape[1:])}, wanted {self.view.shape}: use black_box.view.image(photograph)"
             )
+        if len(x) == 0:
+            raise InputError("the input holds no rows: give at least one")
         if not torch.isfinite(x).all():
             raise InputError("the input holds NaN or infinite values: replace them before explaining")
         if self._limit is not None and self.queries + len(x) > self._limit:
@@ -74,8 +77,8 @@ class BlackBox(ABC):
         return torch.cat([self._batch(rows) for rows in x.split(self.batch_size)])
 
     @abstractmethod
-    def _scores(self, x: Float[Tensor, "n c *space"]) -> Tensor | np.ndarray:
-        """The model's answers to one batch."""
+    def _scores(self, x: Float[Tensor, "n c *space"]) -> Any:
+        """The model's answers to one batch, unchecked: wanted is a (n, k) tensor or array."""
 
     @torch.no_grad()
     def _batch(self, x: Tensor) -> Tensor:
@@ -87,7 +90,7 @@ class BlackBox(ABC):
             self.seconds += time.perf_counter() - start
         return scores.softmax(1) if self.outputs == "logits" else scores.clamp(0, 1)
 
-    def _checked(self, scores: Tensor | np.ndarray, rows: int) -> Tensor:
+    def _checked(self, scores: Any, rows: int) -> Tensor:
         try:
             table = torch.as_tensor(scores).detach().float().cpu()
         except (TypeError, ValueError, RuntimeError) as error:
@@ -96,7 +99,9 @@ class BlackBox(ABC):
         if table.ndim != 2 or len(table) != rows or table.shape[1] != count or count < 1:
             wanted = f"({rows}, {count or 'classes'})"
             raise ModelError(f"the model returned scores of shape {tuple(table.shape)} for {rows} rows, wanted {wanted}")
-        self._class_count = count
+        self._class_count, promised, self._promised = count, self._promised, None
+        if promised is not None:
+            self.target(promised)
         if not torch.isfinite(table).all():
             raise ModelError(
                 "the model returned NaN or infinite scores: check its weights; its rows were in [0, 1] before mean and std"
@@ -137,16 +142,17 @@ class BlackBox(ABC):
             classes: how many classes there are, where the model has no names.
 
         Raises:
-            InputError: no such class, or a name that two classes share.
+            InputError: no such class, or a name that two classes share. Where only the model's first answer will tell how many
+                classes there are, that answer raises it.
         """
         count = len(self.classes) if self.classes else classes or self._class_count
-        if isinstance(wanted, str) and not wanted.strip().lstrip("-").isdigit():
+        if isinstance(wanted, str) and not re.fullmatch(r"\s*-?\d+\s*", wanted):
             return self._target_by_name(wanted)
         number = int(wanted)
         if number < 0 or (count is not None and number >= count):
-            raise InputError(
-                f"target={number} is no class of this black box: it has {count} classes, ids 0 to {(count or 1) - 1}"
-            )
+            ids = f"it has {count} classes, ids 0 to {count - 1}" if count else "ids start at 0"
+            raise InputError(f"target={number} is no class of this black box: {ids}")
+        self._promised = number if count is None else None
         return number
 
     def _target_by_name(self, wanted: str) -> int:

@@ -68,7 +68,7 @@ class CallableBlackBox(BlackBox):
         self.function = _imported(function) if isinstance(function, str) else function
         self.fingerprint = _fingerprint(self.function)
 
-    def _scores(self, x: Float[Tensor, "n c h w"]) -> Tensor | np.ndarray:
+    def _scores(self, x: Float[Tensor, "n c h w"]) -> Any:
         rows = x if self.rows == "torch" else x.numpy()
         if self.rows == "numpy_channels_last":
             rows = np.ascontiguousarray(x.permute(0, 2, 3, 1).numpy())

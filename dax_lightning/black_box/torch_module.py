@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ class TorchBlackBox(BlackBox):
         self.mean, self.std = (torch.tensor(v, device=self.device).view(-1, 1, 1) for v in (mean, std))
         self.fingerprint = fingerprint(module)
 
-    def _scores(self, x: Float[Tensor, "n c h w"]) -> Tensor:
+    def _scores(self, x: Float[Tensor, "n c h w"]) -> Any:
         rows = x.to(self.device, memory_format=torch.channels_last)
         return self.module((rows - self.mean) / self.std)
 
@@ -155,7 +156,7 @@ def load_weights(module: nn.Module, path: str) -> None:
     if not Path(path).is_file():
         raise InputError(f"weights file {path} does not exist: give the path of a .safetensors or .pth file")
     try:
-        state: Any = load_file(path) if path.endswith(".safetensors") else torch.load(path, map_location="cpu", weights_only=True)
+        state = _state(path)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
@@ -166,6 +167,14 @@ def load_weights(module: nn.Module, path: str) -> None:
     except (RuntimeError, TypeError, AttributeError) as error:
         name = type(module).__name__
         raise InputError(f"weights file {path} does not fit {name}: {' '.join(str(error).split())[:200]}") from error
+
+
+def _state(path: str) -> Any:
+    if path.endswith(".safetensors"):
+        return load_file(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's guesses at what a strange file may be; the error says it better
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -73,6 +73,7 @@ class View:
         if self.crop == "squash":
             return picture.resize((width, height), interpolation)
         scale = max(math.floor(height / self.crop_pct) / picture.height, math.floor(width / self.crop_pct) / picture.width)
-        size = (max(width, round(picture.width * scale)), max(height, round(picture.height * scale)))
+        # rounded down, as torchvision and timm do; the tiny number undoes what floating point takes from a whole one
+        size = (max(width, int(picture.width * scale + 1e-6)), max(height, int(picture.height * scale + 1e-6)))
         left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
         return picture.resize(size, interpolation).crop((left, top, left + width, top + height))

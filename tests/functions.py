@@ -1,0 +1,77 @@
+"""Black boxes by dotted path: what users hand to ``black_box=callable``, good and bad."""
+
+import hashlib
+import os
+
+import numpy as np
+import torch
+
+
+def quarters(rows):
+    """Class 0 speaks for light in the top left quarter, 1 for the bottom right one, 2 for neither."""
+    half = rows.shape[-1] // 2
+    first, second = rows[..., :half, :half].mean((1, 2, 3)), rows[..., half:, half:].mean((1, 2, 3))
+    return torch.softmax(torch.stack([8 * first, 8 * second, torch.full_like(first, 4)], 1), 1)
+
+
+def reds_of_numpy(rows):
+    """Share of red, and the rest; the rows must be channels-first arrays."""
+    if not isinstance(rows, np.ndarray) or rows.shape[1] != 3:
+        raise TypeError(f"wanted (n, 3, H, W), got {type(rows).__name__} {rows.shape}")
+    red = rows[:, 0].mean((1, 2))
+    return np.stack([red, 1 - red], 1)
+
+
+def reds_of_channels_last(rows):
+    """Share of red, and the rest; the rows must be contiguous channels-last arrays."""
+    if not isinstance(rows, np.ndarray) or rows.shape[-1] != 3 or not rows.flags["C_CONTIGUOUS"]:
+        raise TypeError(f"wanted (n, H, W, 3), got {type(rows).__name__} {rows.shape}")
+    red = rows[..., 0].mean((1, 2))
+    return np.stack([red, 1 - red], 1)
+
+
+def logits(rows):
+    return 20 * quarters(rows) - 5
+
+
+def nans(rows):
+    return quarters(rows) * float("nan")
+
+
+def nans_in_the_dark(rows):
+    """NaN for pictures that are black all over."""
+    return torch.where((rows.amax((1, 2, 3)) == 0)[:, None], torch.nan, quarters(rows))
+
+
+def one_column_too_few(rows):
+    return quarters(rows)[:, 0]
+
+
+def nothing(_):
+    return None
+
+
+def varying(rows):
+    """As many classes as rows."""
+    return torch.full((len(rows), 1 + len(rows)), 0.1)
+
+
+def boom(_):
+    raise RuntimeError("out of\nluck")
+
+
+def noise(rows):
+    """An answer that depends on every bit of a row, and so cannot be learned."""
+    digests = [hashlib.sha256(row.numpy().tobytes()).digest() for row in rows]
+    chance = torch.tensor([int.from_bytes(digest[:4], "big") / 2**32 for digest in digests])
+    return torch.stack([chance, 1 - chance], 1)
+
+
+def counted(rows):
+    """As ``quarters``; appends the number of rows to the file named in DAX_TEST_COUNT."""
+    with open(os.environ["DAX_TEST_COUNT"], "a") as file:
+        file.write(f"{len(rows)}\n")
+    return quarters(rows)
+
+
+number = 3

@@ -1,0 +1,514 @@
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import train
+from dax_lightning import benchmark
+from dax_lightning.tasks import Files, images
+from tests.conftest import ROOT
+
+BOX = ["black_box=callable", "black_box.function=tests.functions.quarters", "black_box.size=[32,32]"]
+SETTINGS = ["segmenter=grid", "segmenter.rows=4", "segmenter.columns=4", "perturber.fill=zeros", "trainer.max_epochs=2"]
+SMALL = ["q=40", "device=cpu", *SETTINGS]
+PHOTO = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+
+class Command:
+    """``python train.py`` in this process; remembers what the last run printed."""
+
+    def __init__(self, folder: Path, capsys):
+        self.folder, self._capsys = folder, capsys
+        self.out = self.err = ""
+
+    def __call__(self, *arguments: str, box: list[str] = BOX, settings: list[str] = SMALL, folder: Path | None = None) -> int:
+        place = folder or self.folder
+        where = [f"hydra.run.dir={place}", f"hydra.sweep.dir={place}"]
+        try:
+            return train.run([*box, *settings, *where, *arguments])
+        finally:
+            self.out, self.err = self._capsys.readouterr()
+
+    def refused(self, match: str, *arguments: str, **more) -> None:
+        """The run ends with exit code 2 and one line that matches."""
+        code = self(*arguments, **more)
+        assert (code, self.err.count("\n")) == (2, 1), self.err
+        assert re.search(f"^error: .*{match}", self.err), self.err
+
+    def rows(self) -> list[dict[str, str]]:
+        with (self.folder / "rows.csv").open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def saliency(self, case: str = "photo") -> np.ndarray:
+        with np.load(self.folder / "explanations" / f"{case}__dax.npz") as arrays:
+            return arrays["saliency"]
+
+    def facts(self, case: str = "photo") -> dict:
+        def no_such_json(literal: str) -> None:
+            raise ValueError(f"{literal} is no JSON")
+
+        text = (self.folder / "explanations" / f"{case}__dax.json").read_text(encoding="utf-8")
+        return json.loads(text, parse_constant=no_such_json)
+
+
+@pytest.fixture
+def whole_run(tmp_path, capsys, monkeypatch) -> Command:
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    return Command(tmp_path / "run", capsys)
+
+
+@pytest.fixture
+def run(whole_run, monkeypatch) -> Command:
+    """The command without its pictures and pages, which take most of the time of a run this small."""
+
+    def panel(_x, _explanation, path, **_):
+        Image.new("RGB", (8, 8)).save(path)
+        return path
+
+    monkeypatch.setattr(benchmark, "draw_panel", panel)
+    monkeypatch.setattr(benchmark, "write_report", lambda folder: (folder / "report.html").touch())
+    return whole_run
+
+
+@pytest.fixture
+def photo(tmp_path) -> str:
+    Image.fromarray(PHOTO).save(tmp_path / "photo.png")
+    return f"input={tmp_path / 'photo.png'}"
+
+
+@pytest.fixture
+def album(tmp_path) -> Path:
+    """A folder with two good pictures and a broken one between them."""
+    folder = tmp_path / "album"
+    folder.mkdir()
+    Image.fromarray(PHOTO).save(folder / "a.png")
+    Image.fromarray(PHOTO[::-1].copy()).save(folder / "c.png")
+    (folder / "b.jpg").write_text("not a picture")
+    return folder
+
+
+# --- the input is wrong ---
+
+
+def test_missing_file(run, tmp_path):
+    run.refused(r"none.jpg does not exist: give an image file, a folder", f"input={tmp_path}/none.jpg")
+
+
+def test_folder_and_glob_without_images(run, tmp_path):
+    (tmp_path / "words.txt").write_text("no picture")
+    run.refused(r"is a folder without images: wanted files ending in .*\.jpg", f"input={tmp_path}")
+    run.refused("is a glob without images: wanted files ending in", f"input={tmp_path}/*.gif")
+    run.refused("task=files has no input: give input=FILE", "task=files")
+
+
+def broken(name: str, folder: Path) -> Path:
+    path = folder / f"{name}.jpg"
+    if name == "words":
+        path.write_text("not a picture")
+    elif name == "dot":
+        Image.new("RGB", (1, 1)).save(path)
+    else:
+        Image.fromarray(PHOTO).save(path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("words", r"words.jpg \(13 bytes\) is not an image: wanted PNG, JPEG"),
+        ("cut", "cut.jpg is cut off or damaged .*copy or download it again"),
+        ("dot", "dot.jpg is 1x1 pixels, wanted at least 8 a side: give a larger one"),
+    ],
+)
+def test_the_only_picture_is_broken(run, tmp_path, name, told):
+    run.refused(told, f"input={broken(name, tmp_path)}")
+    (row,) = run.rows()
+    assert (row["case"], row["status"]) == (name, "failed")
+    assert re.search(told, row["error"])
+    assert (run.folder / "report.html").is_file()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "I;16", "CMYK", "P", "LA"])
+def test_every_kind_of_picture_works(run, tmp_path, mode):
+    path = tmp_path / ("photo.jpg" if mode == "CMYK" else "photo.png")
+    deep = Image.fromarray(PHOTO[..., 0].astype(np.uint16) * 257)
+    (deep if mode == "I;16" else Image.fromarray(PHOTO).convert(mode)).save(path)
+    with Image.open(path) as written:
+        assert written.mode == mode
+    assert run(f"input={path}") == 0
+    assert run.rows()[0]["status"] in ("ok", "unfaithful")
+    assert np.isfinite(run.saliency()).all()
+
+
+def test_a_huge_picture_is_downscaled_and_said(run, photo, monkeypatch, caplog):
+    monkeypatch.setattr(images, "MAX_PIXELS", 1_000)
+    assert run(photo) == 0
+    assert "photo.png downscaled from 60x40 to 38x25 pixels" in caplog.text
+
+
+def test_one_broken_picture_among_several_costs_no_other(run, album):
+    assert run(f"input={album}") == 1
+    assert [(row["case"], row["status"] == "failed") for row in run.rows()] == [("a", False), ("b", True), ("c", False)]
+    assert "is not an image" in run.rows()[1]["error"]
+    assert "[2/3] b · dax: failed: input" in run.out
+    assert run.err == ""
+    assert {file.stem for file in (run.folder / "explanations").glob("*.npz")} == {"a__dax", "c__dax"}
+
+
+def test_all_pictures_broken(run, album):
+    (album / "a.png").write_bytes(b"")
+    (album / "c.png").unlink()
+    run.refused(r"none of 2 cases could be explained, the first because .*a.png \(0 bytes\) is not an image", f"input={album}")
+    assert [row["status"] for row in run.rows()] == ["failed", "failed"]
+
+
+def test_a_defect_of_ours_is_a_failed_case_and_not_the_users_fault(run, photo, monkeypatch, caplog):
+    monkeypatch.setattr(Files, "_case", lambda *_: 1 // 0)
+    assert run(photo) == 1
+    assert run.rows()[0]["error"] == "ZeroDivisionError: integer division or modulo by zero"
+    assert "Traceback" in caplog.text  # it is to be mended, so it is told in full
+
+
+def test_a_metric_that_fails_costs_no_other_case(run, album, monkeypatch):
+    measure = benchmark.Benchmark._measures
+
+    def fails_on_a(self, case, explanation):
+        return 1 // 0 if case.key == "a" else measure(self, case, explanation)
+
+    monkeypatch.setattr(benchmark.Benchmark, "_measures", fails_on_a)
+    assert run(f"input={album}") == 1
+    assert [row["status"] == "failed" for row in run.rows()] == [True, True, False]
+
+
+# --- a setting is wrong ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("q=0", "q=0 copies asked for; wanted at least 2"),
+        ("q=-5", "q=-5 copies asked for"),
+        ("lam1=-1 loss=v1", "lam1=-1: .* wanted 0 or more"),
+        ("lam2=-0.5", "lam2=-0.5: .* wanted 0 or more"),
+        ("lam3=-1", "lam3=-1: .* wanted 0 or more"),
+        ("lam3=nan", "lam3=nan"),
+        ("q=abc", "q=abc is text, wanted int"),
+        ("q=10.5", "q=10.5 is float, wanted int"),
+        ("q=[1,2]", r"q=\[1, 2\] is list.*, wanted int"),
+        ("lam1=high", "lam1=high is text, wanted float"),  # v2 doesn't use it, but it is no less wrong
+        ("limit=abc", "limit=abc is text, wanted int"),
+        ("limit=0", "limit=0: it must be at least 1"),
+        ("seed=null", "seed=None is null, wanted int"),
+        ("budget=0", "budget=0: it must be at least 1"),
+        ("device=tpu", "device='tpu': wanted cpu, cuda"),
+        ("segmenter=foo", "segmenter=foo is not known: choose one of case, .*grid, quickshift, sam, slic$"),
+        ("loss=v9", "loss=v9 is not known: choose one of v1, v2, v3$"),
+        ("foo=1", "foo is no setting: there are .*q, .*lam1, .*segmenter"),
+        ("segmnter=slic", "segmnter is no setting: did you mean segmenter"),
+        ("segmenter.foo=1", "segmenter.foo is no setting: there are rows, columns$"),
+        ("segmenter.row=1", "segmenter.row is no setting: did you mean segmenter.rows"),
+        ("+segmenter.foo=1", "segmenter.foo is no setting of Grid: it has rows, columns"),
+        ("segmenter.rows=two", "segmenter.rows=two is text, wanted int"),
+        ("perturber.fill=pink", "perturber.fill=pink is text, wanted one of zeros, segment_mean, image_mean, blur"),
+        ("black_box.outputs=scores", "black_box.outputs=scores is text, wanted one of probabilities, logits"),
+        ("black_box.rows=jax", "black_box.rows=jax is text, wanted one of torch, numpy, numpy_channels_last"),
+        ("black_box.crop=left", "black_box.crop=left is text, wanted one of center, squash"),
+        ("black_box.batch_size=0", "black_box.batch_size=0: it must be at least 1"),
+        ("segmenter.rows=1 segmenter.columns=1", "1 x 1 is a single segment; at least 2 are needed: try segmenter.rows=8"),
+        ("target=cat", "target='cat': this black box has no class names, give an id"),
+        ("target=-1", "target=-1 is no class"),
+        ("black_box.function=tests.functions.none", "black_box.function=tests.functions.none can't be imported"),
+        ("black_box.function=tests.functions.number", "is a int, wanted a function"),
+        ("black_box.function=null", "black_box.function=None is null, wanted"),
+        ("q", "q can't be read: wanted key=value"),
+        ("--q=40", "--q=40 is no option: settings have no dashes, write q=40"),
+        ("input=no(1).png", "can't be read: wanted key=value; odd characters need Hydra's quotes"),
+    ],
+)
+def test_settings_refused_before_the_first_case(run, photo, arguments, told):
+    run.refused(told, photo, *arguments.split())
+    assert not (run.folder / "rows.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("q=15", "q=15 copies for 16 segments: wanted at least one a segment; try q=1000"),
+        ("budget=39", "q=40 copies cost more than budget=39 rows: lower q or raise budget"),
+        ("target=3", "target=3 is no class of this black box: it has 3 classes, ids 0 to 2"),
+        ("black_box.function=tests.functions.nans", "the model returned NaN or infinite scores: check its weights"),
+        ("black_box.function=tests.functions.one_column_too_few", r"scores of shape \(1,\) for 1 rows, wanted \(1, classes\)"),
+        ("black_box.function=tests.functions.nothing", "the model returned NoneType, wanted a table"),
+        ("black_box.function=tests.functions.varying", r"scores of shape \(32, 33\) for 32 rows, wanted \(32, 2\)"),
+        ("black_box.function=tests.functions.logits", "they look like logits: set black_box.outputs=logits"),
+        ("black_box.outputs=logits", "are probabilities already .*: set black_box.outputs=probabilities"),
+        ("black_box.function=tests.functions.boom", "the function boom failed on torch rows .*RuntimeError: out of luck"),
+    ],
+)
+def test_settings_that_fail_every_case(run, photo, arguments, told):
+    run.refused(told, photo, *arguments.split())
+    (row,) = run.rows()
+    assert row["status"] == "failed"
+    assert re.search(told, row["error"])
+
+
+def test_class_names_and_unknown_ones(run, photo):
+    names = 'black_box.classes=["top left","bottom right",neither]'
+    assert run(photo, names, 'target="Bottom Right"') == 0
+    assert (run.rows()[0]["target"], run.rows()[0]["target_name"]) == ("1", "bottom right")
+    run.refused("'botom right' is not a class name .*did you mean 'bottom right'", photo, names, 'target="botom right"')
+
+
+def test_a_label_map_of_one_single_segment(run, photo, tmp_path):
+    np.save(tmp_path / "one.npy", np.zeros((32, 32), np.int64))
+    file = ["segmenter=file", f"segmenter.path={tmp_path / 'one.npy'}"]
+    run.refused(
+        "found 1 segment .*at least 2 are needed: try a label map with more than one label", photo, *file, settings=["q=40"]
+    )
+
+
+def test_model_that_fails_later_loses_nothing(run, album):
+    Image.new("RGB", (32, 32)).save(album / "b.jpg")
+    assert run(f"input={album}", "black_box.function=tests.functions.nans_in_the_dark") == 1
+    assert [row["status"] == "failed" for row in run.rows()] == [False, True, False]
+
+
+def test_typos_are_told_before_weights_are_read(run, photo, tmp_path):
+    box = ["black_box=timm", "black_box.model=resnet18", f"black_box.weights={tmp_path / 'none.pth'}"]
+    run.refused("segmenter.rows=two is text", photo, "segmenter.rows=two", box=box)
+    run.refused("perturber.kept_share=7.0: it is a chance", photo, "perturber.kept_share=7.0", box=box)
+    run.refused("none.pth does not exist: give the path", photo, box=box)
+
+
+def test_unreadable_weights(run, photo, tmp_path):
+    (tmp_path / "noise.pth").write_bytes(np.random.default_rng(0).bytes(3000))
+    box = ["black_box=timm", "black_box.model=test_resnet", f"black_box.weights={tmp_path / 'noise.pth'}"]
+    run.refused("noise.pth can't be read as a state dict .*wanted .safetensors, or .pth by torch.save", photo, box=box)
+    run.refused("black_box.model has no value: give black_box.model=VALUE", photo, box=["black_box=timm"])
+
+
+# --- the disk is full or in the way ---
+
+
+def test_full_disk_at_the_first_row(run, photo):
+    run.folder.mkdir()
+    (run.folder / "rows.csv").symlink_to("/dev/full")
+    run.refused("can't be written .No space left on device.: make room or set hydra.run.dir .*is kept", photo)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "json", "png"])
+def test_full_disk_later_keeps_what_was_finished(run, album, suffix):
+    full = run.folder / "explanations" / f"c__dax.{suffix}"
+    full.parent.mkdir(parents=True)
+    full.symlink_to("/dev/full")
+    run.refused("can't be written .No space left on device.", f"input={album}")
+    assert [row["case"] for row in run.rows()] == ["a", "b"]
+    finished = run.saliency("a")
+    full.unlink()
+    (album / "b.jpg").unlink()
+    made = (run.folder / "explanations" / "a__dax.npz").stat().st_mtime_ns
+    assert run(f"input={album}") == 0
+    assert (run.folder / "explanations" / "a__dax.npz").stat().st_mtime_ns == made
+    assert np.array_equal(run.saliency("a"), finished)
+
+
+def test_full_disk_under_a_picture(whole_run, photo):
+    full = whole_run.folder / "explanations" / "photo__dax.png"
+    full.parent.mkdir(parents=True)
+    full.symlink_to("/dev/full")
+    whole_run.refused("can't be written .No space left on device.", photo)
+
+
+def test_folder_below_a_file(run, photo, tmp_path):
+    run.refused(
+        "photo.png.* can't be written or read .Not a directory.: set hydra.run.dir", photo, folder=tmp_path / "photo.png" / "x"
+    )
+
+
+# --- what a run leaves ---
+
+
+def test_files_of_a_run(whole_run, photo):
+    assert whole_run(photo) == 0
+    files = {str(file.relative_to(whole_run.folder)) for file in whole_run.folder.rglob("*") if file.is_file()}
+    made = {f"explanations/photo__dax.{suffix}" for suffix in ("npz", "json", "png")}
+    hydra = {f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides")}
+    assert files == {"rows.csv", "report.html", "curves/photo__dax.csv", *made, *hydra}
+    (row,) = whole_run.rows()
+    wanted = "task,case,explainer,loss,segmenter,seed,q,target,target_name,score,queries,seconds,seconds_black_box,peak_mb,status"
+    assert ",".join(row).startswith(f"{wanted},error,fidelity,")
+    assert [row[key] for key in ("task", "case", "explainer", "loss", "segmenter", "seed", "q", "queries")] == [
+        "files", "photo", "dax", "v2", "grid", "0", "40", "40",
+    ]  # fmt: skip
+    assert 0 < float(row["score"]) < 1
+    with np.load(whole_run.folder / "explanations" / "photo__dax.npz") as arrays:
+        assert (arrays["saliency"].dtype, arrays["saliency"].shape) == (np.float32, (32, 32))
+        assert (arrays["segments"].dtype, len(np.unique(arrays["segments"]))) == (np.int32, 16)
+    with Image.open(whole_run.folder / "explanations" / "photo__dax.png") as panel:
+        assert min(panel.size) > 100
+    assert (
+        f"picture: {whole_run.folder / 'explanations' / 'photo__dax.png'}\nreport:  {whole_run.folder / 'report.html'}\n"
+        in whole_run.out
+    )
+
+
+def test_json_holds_what_makes_it_again(run, photo):
+    assert run(photo, "seed=7") == 0
+    facts = run.facts()
+    assert (facts["config"]["q"], facts["config"]["seed"], facts["queries"]) == (40, 7, 40)
+    assert facts["config"]["explainer"]["segmenter"]["rows"] == 4
+    assert facts["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert re.fullmatch("[0-9a-f]{16}", facts["config_hash"])
+    assert re.fullmatch("[0-9a-f]{16}", facts["black_box"])
+
+
+def test_json_is_strict_even_where_nothing_could_be_measured(run, photo):
+    assert run(photo, "q=4", "segmenter.rows=1", "segmenter.columns=2") == 0  # one held-out copy has no variance
+    history = run.facts()["notes"]["history"]
+    assert [epoch["fidelity"] for epoch in history] == [None, None]
+
+
+def test_the_same_command_gives_the_same_map(run, photo):
+    maps = []
+    for number, seed in enumerate((0, 0, 1)):
+        run.folder = run.folder.with_name(f"run{number}")
+        assert run(photo, f"seed={seed}") == 0
+        maps.append(run.saliency())
+    assert np.array_equal(maps[0], maps[1])
+    assert not np.array_equal(maps[0], maps[2])
+
+
+def test_a_student_that_learned_nothing_says_so_everywhere(run, photo):
+    assert run(photo, "black_box.function=tests.functions.noise", "q=200") == 0
+    (row,) = run.rows()
+    assert row["status"] == "unfaithful"
+    assert float(row["fidelity"]) < 0.1
+    told = "the student learned nothing: .*don't trust this map; try perturber.kept_share"
+    assert re.search(told, row["error"])
+    assert re.search(told, run.facts()["warnings"][0])
+    assert re.search(f"warning: {told}", run.out)
+
+
+def test_a_student_that_learned_is_ok(run, photo):
+    assert run(photo, "q=300", "trainer.max_epochs=15") == 0
+    assert run.rows()[0]["status"] == "ok"
+    assert run.facts()["warnings"] == []
+    assert "warning" not in run.out
+
+
+# --- into the same folder again ---
+
+
+def test_finished_cases_are_not_repeated_and_failed_ones_are(run, album, tmp_path, monkeypatch):
+    count = tmp_path / "count.txt"
+    monkeypatch.setenv("DAX_TEST_COUNT", str(count))
+    command = [f"input={album}", "black_box.function=tests.functions.counted"]
+    assert run(*command) == 1
+    before = run.rows()
+    count.write_text("")
+    assert run(*command) == 1
+    assert count.read_text() == ""
+    assert sorted(row["case"] + row["status"] for row in run.rows()) == sorted(row["case"] + row["status"] for row in before)
+    Image.fromarray(PHOTO[:, ::-1].copy()).save(album / "b.jpg")
+    assert run(*command) == 0
+    assert sum(map(int, count.read_text().split())) == 41  # one case: its top class and 40 copies
+    assert [row["case"] for row in run.rows()] == ["a", "c", "b"]
+    assert [row for row in run.rows() if row["case"] != "b"] == [before[0], before[2]]
+
+
+def test_a_row_cut_off_is_made_again(run, album):
+    (album / "b.jpg").unlink()
+    assert run(f"input={album}") == 0
+    text = (run.folder / "rows.csv").read_text()
+    (run.folder / "rows.csv").write_text(text[:-40])
+    assert run(f"input={album}") == 0
+    assert [row["case"] for row in run.rows()] == ["a", "c"]
+    assert run.rows()[1]["status"] in ("ok", "unfaithful")
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [("q=50", "q=40, now it is 50"), ("target=1", "target=None, now it is 1"), ("lam3=0.1", "lam3=0.5, now it is 0.1")],
+)
+def test_another_setting_wants_another_folder(run, photo, setting, told):
+    assert run(photo) == 0
+    before = run.rows()
+    run.refused(f"holds explanations made with .*{told}: give another folder as hydra.run.dir", photo, setting)
+    assert run.rows() == before
+
+
+def test_other_columns_want_another_folder(run, photo):
+    run.folder.mkdir()
+    (run.folder / "rows.csv").write_text("name,age\nTom,7\n")
+    run.refused("rows.csv holds rows with other columns: give another folder", photo)
+    assert (run.folder / "rows.csv").read_text() == "name,age\nTom,7\n"
+
+
+# --- many jobs ---
+
+
+def test_multirun_gathers_its_jobs(run, photo):
+    assert run(photo, "-m", "loss=v1,v2", "q=40,50") == 0  # -m may stand anywhere
+    jobs = [run.folder / str(number) for number in range(4)]
+    assert all((job / name).is_file() for job in jobs for name in ("rows.csv", "report.html", ".hydra/config.yaml"))
+    with (run.folder / "summary.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["job"] for row in rows] == ["0", "1", "2", "3"]
+    assert sorted((row["loss"], row["q"]) for row in rows) == [("v1", "40"), ("v1", "50"), ("v2", "40"), ("v2", "50")]
+    assert (run.folder / "report.html").is_file()
+    assert f"all jobs: {run.folder / 'report.html'}" in run.out
+
+
+def test_a_bad_job_leaves_the_others(run, photo):
+    run.refused("lam3=-1: .* wanted 0 or more", "-m", photo, "lam3=0.5,-1,0.1")
+    with (run.folder / "summary.csv").open(newline="", encoding="utf-8") as file:
+        assert [(row["job"], row["status"] == "failed") for row in csv.DictReader(file)] == [("0", False), ("2", False)]
+    assert "job 1" in (run.folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_typo_in_a_multirun_costs_no_job(run, photo):
+    run.refused("segmenter=foo is not known", "-m", photo, "segmenter=grid,foo")
+    assert not list(run.folder.glob("*/rows.csv"))
+
+
+# --- the short cut, odd paths, and the real thing ---
+
+
+def test_input_alone_means_task_files_and_odd_names_are_fine(run, photo, tmp_path):
+    assert run(photo) == 0
+    assert run.rows()[0]["task"] == "files"
+    for number, name in enumerate(("cat (1), it's.png", "a=b [2] {x}.png", "100% ä ö.png")):
+        shutil.copy(tmp_path / "photo.png", tmp_path / name)
+        run.folder = run.folder.with_name(f"odd{number}")
+        assert run(f"input={tmp_path / name}") == 0
+
+
+def shell(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *arguments], cwd=cwd, capture_output=True, text=True, timeout=100
+    )
+
+
+def test_from_a_shell_an_error_is_one_line_and_code_2(tmp_path):
+    done = shell("input=none.jpg", *BOX, *SMALL, cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: input none.jpg does not exist: give an image file.*\n", done.stderr)
+
+
+def test_from_a_shell_in_another_folder(photo, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    done = shell(photo, *BOX, *SMALL, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    report = Path(done.stdout.strip().splitlines()[-1].removeprefix("report:").strip())
+    assert report.is_file()
+    assert report.is_relative_to(tmp_path / "outputs")
