@@ -1,51 +1,24 @@
 """Cases go in, rows come out: each is written as it is done, and a case that fails is a row too."""
 
-import csv
-import hashlib
 import json
 import logging
-import math
-import platform
-import resource
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from importlib.metadata import version
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
-import torch
 
 from dax_lightning.errors import InputError
 from dax_lightning.explainer import Explainer
 from dax_lightning.loggers import RunLogger
 from dax_lightning.metrics import Metric
+from dax_lightning.provenance import decisive, peak_mb, provenance
 from dax_lightning.report import draw_panel, write_report
+from dax_lightning.rows import COLUMNS, Rows
 from dax_lightning.segment import FromCase
 from dax_lightning.tasks import Task
 from dax_lightning.types import Case, Explanation
 
 _log = logging.getLogger(__name__)
-_PACKAGES = ("dax-lightning", "torch", "torchvision", "timm", "pytorch-lightning", "scikit-image", "numpy")
-COLUMNS = (
-    "task",
-    "case",
-    "explainer",
-    "loss",
-    "segmenter",
-    "seed",
-    "q",
-    "target",
-    "target_name",
-    "score",
-    "queries",
-    "seconds",
-    "seconds_black_box",
-    "peak_mb",
-    "status",
-    "error",
-)
 
 
 @dataclass
@@ -105,13 +78,13 @@ class Benchmark:
             raise self._all_refused()
         return finished
 
-    def _check_resumed(self, rows: "Rows") -> None:
-        now = _decisive(self.config)
+    def _check_resumed(self, rows: Rows) -> None:
+        now = decisive(self.config)
         for key, name in sorted(rows.done):
             file = self.folder / "explanations" / f"{key}__{name}.json"
             if name != self.explainer.name or not file.is_file():
                 continue
-            then = _decisive(json.loads(file.read_text(encoding="utf-8"))["config"])
+            then = decisive(json.loads(file.read_text(encoding="utf-8"))["config"])
             for setting in sorted(then.keys() | now.keys()):
                 if then.get(setting) != now.get(setting):
                     raise InputError(
@@ -167,7 +140,7 @@ class Benchmark:
         name = f"{case.key}__{self.explainer.name}"
         stem = self.folder / "explanations" / name
         box = self.task.black_box
-        replace(explanation, notes=_finite(explanation.notes)).save(
+        explanation.save(
             stem, **provenance(self.config), black_box=box.fingerprint, target_name=box.class_name(explanation.target)
         )
         panel = draw_panel(
@@ -182,111 +155,8 @@ class Benchmark:
         self.logger.case(name, explanation, panel)
 
 
-class Rows:
-    """A CSV file that grows a row at a time; each is on the disk before the next case begins.
-
-    Rows of an earlier run stay, but for failed ones and one that was cut off: those cases are to be tried again.
-
-    Args:
-        path: the file.
-        columns: its columns.
-
-    Attributes:
-        done: (case, explainer) of all rows that didn't fail.
-        failed: how many rows of this run did.
-        last: the newest row.
-
-    Raises:
-        InputError: the file is there with other columns.
-    """
-
-    def __init__(self, path: Path, columns: list[str]):
-        self.path, self.columns = path, columns
-        self.done: set[tuple[str, str]] = set()
-        self.failed = 0
-        self.last: Mapping[str, Any] = {}
-        if path.exists() and path.stat().st_size:
-            self._resume()
-        else:
-            self._write(columns)
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Write one row; columns that it lacks stay empty."""
-        self._write([row.get(column, "") for column in self.columns])
-        self.last = row
-        if row["status"] == "failed":
-            self.failed += 1
-        else:
-            self.done.add((row["case"], row["explainer"]))
-
-    def table(self) -> pd.DataFrame:
-        """All rows so far."""
-        return pd.read_csv(self.path, dtype={"case": str})
-
-    def _resume(self) -> None:
-        with self.path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if reader.fieldnames != self.columns:
-                raise InputError(f"{self.path} holds rows with other columns: give another folder as hydra.run.dir")
-            kept = [row for row in reader if row["status"] in ("ok", "unfaithful") and None not in row.values()]
-        self.done = {(row["case"], row["explainer"]) for row in kept}
-        whole = self.path.with_suffix(".new")
-        with whole.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([self.columns, *(row.values() for row in kept)])
-        whole.replace(self.path)  # at once, so that a full disk loses nothing
-
-    def _write(self, values: list[Any]) -> None:
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(values)
-
-
-def provenance(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What is needed to make an explanation again: the configuration, its hash, and versions.
-
-    Example:
-        >>> provenance({"seed": 0})["config_hash"] == provenance({"seed": 0})["config_hash"]
-        True
-    """
-    return {
-        "config": dict(config),
-        "config_hash": hashlib.sha256(repr(config).encode()).hexdigest()[:16],
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-    }
-
-
-def peak_mb() -> float:
-    """Most memory so far, in MiB: of the GPU where one is used, else of this process."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
-
-
 def _measured(metrics: Mapping[str, Metric]) -> list[str]:
     return ["fidelity", *metrics]
-
-
-def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides how a case is explained, as ``key: value``; where it was computed is left out."""
-    plain = json.loads(json.dumps({key: config.get(key) for key in ("black_box", "explainer", "target")}))
-    return {key: value for key, value in _leaves(plain, "") if key.rpartition(".")[2] not in ("device", "progress")}
-
-
-def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
-    if not isinstance(node, dict):
-        yield key, node
-        return
-    for name, value in node.items():
-        yield from _leaves(value, f"{key}.{name}" if key else name)
-
-
-def _finite(node: Any) -> Any:
-    """The same, with null in place of NaN and infinities, which JSON does not know."""
-    if isinstance(node, dict):
-        return {key: _finite(value) for key, value in node.items()}
-    if isinstance(node, list | tuple):
-        return [_finite(value) for value in node]
-    return None if isinstance(node, float) and not math.isfinite(node) else node
 
 
 def _kind(error: Exception) -> str:

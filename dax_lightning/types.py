@@ -4,6 +4,7 @@ Shapes: ``c`` channels, ``*space`` is (H, W) for images, (mel, time) or (time,) 
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,9 @@ class Explanation:
             arrays["epochs"] = self.epochs.cpu().numpy().astype(np.float32)
         np.savez_compressed(_with_suffix(stem, ".npz"), **arrays)
         facts = {k: v for k, v in asdict(self).items() if k not in ("saliency", "segments", "epochs")}
-        _with_suffix(stem, ".json").write_text(json.dumps({**facts, **more}, indent=2, ensure_ascii=False))
+        _with_suffix(stem, ".json").write_text(
+            json.dumps(_finite({**facts, **more}), indent=2, ensure_ascii=False, allow_nan=False)
+        )
 
     @classmethod
     def load(cls, stem: Path) -> "Explanation":
@@ -111,7 +114,7 @@ class Explanation:
         for file in (_with_suffix(stem, ".npz"), _with_suffix(stem, ".json")):
             if not file.is_file():
                 raise InputError(f"no explanation at {stem}: {file.name} is missing; give the path without its ending")
-        facts = json.loads(_with_suffix(stem, ".json").read_text())
+        facts = json.loads(_with_suffix(stem, ".json").read_text(encoding="utf-8"))
         with np.load(_with_suffix(stem, ".npz"), allow_pickle=False) as arrays:
             saliency = torch.from_numpy(arrays["saliency"])
             segments = torch.from_numpy(arrays["segments"]).long() if "segments" in arrays else None
@@ -122,3 +125,12 @@ class Explanation:
 
 def _with_suffix(stem: Path, suffix: str) -> Path:
     return stem.parent / (stem.name + suffix)  # Path.with_suffix would cut "a.b" at its dot
+
+
+def _finite(node: Any) -> Any:
+    """The same, with null in place of NaN and infinities, which JSON does not know."""
+    if isinstance(node, dict):
+        return {key: _finite(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_finite(value) for value in node]
+    return None if isinstance(node, float) and not math.isfinite(node) else node

@@ -24,7 +24,9 @@ MAY_IMPORT = {  # each layer, from the first to the last, and those before it th
     "metrics": "errors types",
     "report": "errors types",
     "loggers": "errors types",
-    "benchmark": "errors types segment tasks explainer metrics report loggers",
+    "rows": "errors",
+    "provenance": "",
+    "benchmark": "errors types segment tasks explainer metrics report loggers rows provenance",
     "cli": "errors report",
 }
 PUBLIC = "__init__"  # the package itself may import all that is meant for users, and no other layer may import it

@@ -1,0 +1,50 @@
+"""What made an explanation, and at what cost in memory."""
+
+import hashlib
+import json
+import platform
+import resource
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+_PACKAGES = ("dax-lightning", "torch", "torchvision", "timm", "pytorch-lightning", "scikit-image", "numpy")
+
+
+def provenance(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What is needed to make an explanation again: the configuration, its hash, and versions.
+
+    Example:
+        >>> provenance({"seed": 0})["config_hash"] == provenance({"seed": 0})["config_hash"]
+        True
+    """
+    return {
+        "config": dict(config),
+        "config_hash": hashlib.sha256(repr(config).encode()).hexdigest()[:16],
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+    }
+
+
+def peak_mb() -> float:
+    """Most memory so far, in MiB: of the GPU where one is used, else of this process."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+
+
+def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides how a case is explained, as ``key: value``; where it was computed is left out."""
+    plain = json.loads(json.dumps({key: config.get(key) for key in ("black_box", "explainer", "target")}))
+    return {key: value for key, value in _leaves(plain, "") if key.rpartition(".")[2] not in ("device", "progress")}
+
+
+def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if not isinstance(node, dict):
+        yield key, node
+        return
+    for name, value in node.items():
+        yield from _leaves(value, f"{key}.{name}" if key else name)
