@@ -27,6 +27,7 @@ def explain(cfg: DictConfig) -> bool:
     explainer = build(cfg.explainer, "explainer", _partial_=True)  # its parts first, so that a typo costs no loading of weights
     black_box = build(cfg.black_box, "black_box")
     explainer = explainer(black_box=black_box)
+    explainer.prepare()
     task = build(cfg.task, "task", black_box=black_box)
     config = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
     done = Benchmark(task, explainer, metrics, folder, logger, labels(cfg), config).run()
@@ -60,7 +61,8 @@ def run(arguments: Sequence[str]) -> int:
     except USER_ERRORS as error:
         fail(error)
     except OSError as error:
-        fail(InputError(f"{error.filename or 'a file'} can't be written or read ({error.strerror or error}): set hydra.run.dir"))
+        what = f"{error.filename or 'a file'} can't be written or read ({error.strerror or error})"
+        fail(InputError(f"{what}: set hydra.run.dir, with -m hydra.sweep.dir, to a folder that can"))
     return max(CODES)
 
 

@@ -40,6 +40,7 @@ def interval(values: list[float], digits: int = 3) -> str:
 def bare_seconds(black_box: BlackBox, case: Case, rows: int) -> float:
     """Seconds the black box takes for so many rows of the input, with nothing around it."""
     batch = case.x.expand(black_box.batch_size, *case.x.shape).contiguous()
+    black_box(batch)  # warm
     start = time.perf_counter()
     left = rows
     with torch.no_grad():

@@ -53,7 +53,7 @@ def measures(case: Any, made: Any) -> dict[str, float]:
         "iou_best": best,
         "pointing": pointing(made.saliency, case.truth, case.ignore),
         "fidelity": float("nan") if fidelity is None else fidelity,
-        "unfaithful": float(bool(made.warnings)),
+        "unfaithful": float(bool(made.notes.get("unfaithful"))),
         "queries": made.queries,
         "seconds": made.seconds,
     }

@@ -55,7 +55,8 @@ class Benchmark:
         except OSError as error:
             where = error.filename or self.folder
             raise InputError(
-                f"{where} can't be written ({error.strerror or error}): make room or set hydra.run.dir to another folder; "
+                f"{where} can't be written ({error.strerror or error}): make room or give "
+                "another folder (hydra.run.dir=DIR, with -m hydra.sweep.dir=DIR); "
                 "what was finished before is kept"
             ) from error
 

@@ -72,6 +72,8 @@ def check_values(cfg: Any) -> None:
         if key in cfg:
             value = cfg[key]
             _check_value(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, hint, key)
+    if "input" in cfg and cfg["input"] is not None and not cfg["task"]["_target_"].endswith(".Files"):
+        raise InputError(f"input={cfg['input']} goes with task=files alone: leave out task= or input=")
     for key in ("lam1", "lam2", "lam3"):
         if key in cfg and not 0 <= cfg[key] < math.inf:
             raise InputError(f"{key}={cfg[key]}: it is the weight of a loss term, wanted 0 or more")
@@ -137,7 +139,8 @@ class SummaryCallback(Callback):
 def labels(cfg: Any) -> dict[str, Any]:
     """The row columns that describe a setting, from the choices of Hydra's groups."""
     choices = HydraConfig.get().runtime.choices
-    return {"loss": choices["loss"], "segmenter": choices["segmenter"], "seed": cfg.seed, "q": cfg.q}
+    found = {"loss": choices["loss"], "segmenter": choices["segmenter"], "seed": cfg.seed, "q": cfg.q}
+    return {name: value for name, value in found.items() if name in cfg.explainer}  # a method without a loss has none to tell
 
 
 def _check(node: Any, key: str) -> None:

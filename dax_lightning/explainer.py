@@ -33,8 +33,8 @@ class Found:
 class Explainer(ABC):
     """Explains one prediction of a black box at a time.
 
-    Subclasses write :meth:`_explain`. The same seed, input and target give the same map bit for bit, whatever ran before;
-    the global random state is left as it was.
+    Subclasses write :meth:`_explain`. The same seed, input and target give the same map whatever ran before, on a CPU
+    bit for bit; the global random state is left as it was.
 
     Args:
         black_box: what is explained.
@@ -48,6 +48,9 @@ class Explainer(ABC):
         if budget is not None and budget < 1:
             raise InputError(f"budget={budget}: it must be at least 1 row, or null for no limit")
         self.black_box, self.seed, self.budget = black_box, seed, budget
+
+    def prepare(self) -> None:  # noqa: B027 -- most explainers need nothing
+        """Fetch what the first explanation needs (SAM's weights), so that what is missing shows before any query."""
 
     def explain(
         self,
@@ -67,10 +70,12 @@ class Explainer(ABC):
             BudgetExceeded: the method needs more rows than ``budget``.
         """
         _check_input(x, self.black_box)
+        x = x.detach().float().cpu()
+        self._check_budget(rows_before=int(target is None))
         queries, in_black_box, start = self.black_box.queries, self.black_box.seconds, time.perf_counter()
         with (
             self.black_box.budget(self.budget),
-            torch.random.fork_rng(_devices(self.black_box)),
+            torch.random.fork_rng(range(torch.cuda.device_count())),
             torch.inference_mode(False),
             torch.enable_grad(),
         ):
@@ -117,7 +122,10 @@ class Explainer(ABC):
     def _attribute(self, inputs: Tensor, target: Targets) -> Tensor:
         targets = _targets(target, len(inputs))
         maps = [self.explain(x, t).saliency for x, t in zip(inputs, targets, strict=True)]
-        return torch.stack(maps).unsqueeze(1).expand(inputs.shape).clone()
+        return torch.stack(maps).to(inputs.device).unsqueeze(1).expand(inputs.shape).clone()
+
+    def _check_budget(self, rows_before: int) -> None:  # noqa: B027 -- the black box counts anyway
+        """Refuse before any query, where the cost is known; ``rows_before`` are asked to find the target."""
 
     @abstractmethod
     def _explain(
@@ -177,10 +185,10 @@ def _check_input(x: Tensor, black_box: BlackBox) -> None:
 
 def _checked_map(saliency: Tensor, x: Tensor) -> Tensor:
     saliency = saliency.detach().float().cpu()
-    if saliency.shape != x.shape[1:] or not torch.isfinite(saliency).all():
-        raise RuntimeError(
-            f"the method made a map of shape {tuple(saliency.shape)}, or one that is not finite, for {tuple(x.shape)}"
-        )
+    if saliency.shape != x.shape[1:]:
+        raise RuntimeError(f"the method made a map of shape {tuple(saliency.shape)} for an input of {tuple(x.shape)}")
+    if not torch.isfinite(saliency).all():
+        raise InputError("the map is not finite, its training diverged: lower trainer.lr_mask and trainer.lr_student")
     return saliency
 
 
@@ -192,7 +200,3 @@ def _targets(target: Targets, n: int) -> Sequence[int | str | None]:
     if len(ids) != n:
         raise InputError(f"{len(ids)} targets for {n} inputs: give one for all, or one each")
     return ids
-
-
-def _devices(black_box: BlackBox) -> list[torch.device]:
-    return [black_box.device] if black_box.device.type == "cuda" else []

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+_FREE = ("task.limit", "task.ids", "task.n")  # how many cases there are changes none of them
 _PACKAGES = ("dax-lightning", "torch", "torchvision", "timm", "pytorch-lightning", "scikit-image", "numpy")
 
 
@@ -38,8 +39,12 @@ def peak_mb() -> float:
 
 def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
     """What decides how a case is explained, as ``key: value``; where it was computed is left out."""
-    plain = json.loads(json.dumps({key: config.get(key) for key in ("black_box", "explainer", "target")}))
-    return {key: value for key, value in _leaves(plain, "") if key.rpartition(".")[2] not in ("device", "progress")}
+    plain = json.loads(json.dumps({key: config.get(key) for key in ("task", "black_box", "explainer", "metrics")}))
+    return {
+        key: value
+        for key, value in _leaves(plain, "")
+        if key not in _FREE and key.rpartition(".")[2] not in ("device", "progress")
+    }
 
 
 def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:

@@ -102,7 +102,7 @@ def test_no_gradients_even_if_asked_for():
     assert graphs == [False]
     module = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
     assert not TorchBlackBox(module, View((8, 8)), HALF, HALF, None)(rows(2).requires_grad_()).requires_grad
-    assert not any(p.requires_grad for p in module.parameters())
+    assert all(p.requires_grad for p in module.parameters())  # the user's module is not frozen
 
 
 def test_module_is_in_eval_mode():
@@ -416,7 +416,7 @@ def test_lite0_is_normalised_by_half(lite, chelsea):
 def test_fingerprint_is_that_of_the_weights(lite):
     again = lite0(device="cpu")
     assert again.fingerprint == lite.fingerprint
-    weights = next(again.module.parameters())
+    weights = next(again.module.parameters()).data
     weights[0, 0, 0, 0] += 1e-3
     assert TorchBlackBox(again.module, lite.view, HALF, HALF, None).fingerprint != lite.fingerprint
 
@@ -539,3 +539,26 @@ def test_a_missing_gpu_is_told(monkeypatch, squeeze_file):
 def test_a_box_without_the_one_method_is_abstract():
     with pytest.raises(TypeError, match="_scores"):
         BlackBox(View((8, 8)), None, "logits", 1)  # pyright: ignore[reportAbstractUsage]
+
+
+def test_weights_with_classes_of_your_own(tmp_path):
+    """A network that was fine-tuned on five classes, in both libraries."""
+    names = ["dog", "cat", "horse", "sheep", "cow"]
+    for make, module in (
+        (timm_model, timm.create_model("mobilenetv3_small_050", num_classes=5)),
+        (torchvision_model, torchvision.models.get_model("mobilenet_v3_small", num_classes=5)),
+    ):
+        torch.save(module.state_dict(), tmp_path / "five.pth")
+        name = "mobilenetv3_small_050" if make is timm_model else "mobilenet_v3_small"
+        box = make(name, str(tmp_path / "five.pth"), classes=names, device="cpu")
+        assert box(torch.rand(1, *box.view.shape)).shape == (1, 5)
+        assert box.target("sheep") == 3
+
+
+def test_an_inner_budget_does_not_lift_an_outer_one():
+    box = QuarterBox()
+    with box.budget(3):
+        with box.budget(None):
+            pass
+        with pytest.raises(BudgetExceeded), box.budget(10):
+            box(torch.rand(4, 3, 32, 32))

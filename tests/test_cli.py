@@ -196,7 +196,7 @@ def test_a_metric_that_fails_costs_no_other_case(run, album, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("q=0", "q=0 copies asked for; wanted at least 2"),
+        ("q=0", "q=0 copies asked for; wanted at least 3"),
         ("q=-5", "q=-5 copies asked for"),
         ("lam1=-1 loss=v1", "lam1=-1: .* wanted 0 or more"),
         ("lam2=-0.5", "lam2=-0.5: .* wanted 0 or more"),
@@ -303,7 +303,7 @@ def test_unreadable_weights(run, photo, tmp_path):
 def test_full_disk_at_the_first_row(run, photo):
     run.folder.mkdir()
     (run.folder / "rows.csv").symlink_to("/dev/full")
-    run.refused("can't be written .No space left on device.: make room or set hydra.run.dir .*is kept", photo)
+    run.refused("can't be written .No space left on device.: make room or give another folder .hydra.run.dir=DIR.*is kept", photo)
 
 
 @pytest.mark.parametrize("suffix", ["npz", "json", "png"])
@@ -512,3 +512,32 @@ def test_from_a_shell_in_another_folder(photo, tmp_path, monkeypatch):
     report = Path(done.stdout.strip().splitlines()[-1].removeprefix("report:").strip())
     assert report.is_file()
     assert report.is_relative_to(tmp_path / "outputs")
+
+
+def test_sam_without_weights_or_network_asks_nothing(run, photo, tmp_path, monkeypatch):
+    """One line, at once: no case is begun, though there may be hundreds."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run.refused(
+        "sam.pth failed.*segmenter.checkpoint",
+        photo,
+        "segmenter.url=http://127.0.0.1:9/sam.pth",
+        settings=["segmenter=sam"],
+    )
+    assert not (run.folder / "rows.csv").exists()
+
+
+def test_a_photograph_for_a_task_of_its_own_is_refused(run, photo):
+    run.refused("input=.*goes with task=files alone", photo, "task=photo")
+
+
+def test_the_same_file_name_from_another_folder_is_not_taken_for_done(run, photo, tmp_path):
+    assert run(photo) == 0
+    (tmp_path / "other").mkdir()
+    other = shutil.copy(photo.partition("=")[2], tmp_path / "other")
+    run.refused("holds explanations made with task.input=", f"input={other}")
+
+
+def test_rows_of_a_method_without_a_loss_name_none(run, photo):
+    assert run(photo, "explainer=random") == 0
+    (row,) = run.rows()
+    assert (row["loss"], row["segmenter"], row["q"], row["seed"]) == ("", "", "", "0")

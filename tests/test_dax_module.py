@@ -303,8 +303,9 @@ def test_a_student_that_learned_nothing_is_said_with_its_r2_and_what_to_try(nois
     assert made.notes["fidelity"] < 0.1
     (warning,) = made.warnings
     assert f"R² on held-out copies is {made.notes['fidelity']:.2f}, under 0.1" in warning
-    for advice in ("perturber.kept_share=", "larger q", "explainer.targets=log_odds", "segmenter"):
+    for advice in ("perturber.kept_share=", "q=600", "segmenter"):
         assert advice in warning
+    assert "log_odds" not in warning  # it is what was used
 
 
 def test_the_threshold_of_doubt_is_a_setting(noisy_image):
@@ -325,10 +326,11 @@ def test_too_few_held_out_copies_to_tell_are_a_doubt_too(noisy_image):
 
 @pytest.mark.parametrize("loss", ["v1", "v2"])
 def test_the_papers_preset_runs_and_stays_finite(noisy_image, loss):
-    chosen = ["mask_network=conv", "student=cnn", "explainer.targets=probability", f"loss={loss}", "trainer.optimizer=sgd"]
-    small = ["segmenter=grid", "perturber.fill=zeros", "q=100", "trainer.max_epochs=2", "trainer.batch_size=16", "device=cpu"]
+    chosen = ["experiment=paper", f"loss={loss}", "trainer.optimizer=sgd"]
+    small = ["segmenter=grid", "q=100", "trainer.max_epochs=2", "trainer.batch_size=16", "device=cpu"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", [*chosen, *small, "explainer.sees_kept=false"])
+        cfg = compose("config", [*chosen, *small])
+    assert (cfg.explainer.targets, cfg.explainer.sees_kept, cfg.mask_network.place) == ("probability", False, 0)
     made = build(cfg.explainer, "explainer", black_box=QuarterBox()).explain(noisy_image, 0)
     assert made.notes["epochs"] == 2
     assert all(torch.isfinite(torch.tensor(list(epoch.values()))).all() for epoch in made.notes["history"])

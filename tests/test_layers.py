@@ -16,7 +16,7 @@ MAY_IMPORT = {  # each layer, from the first to the last, and those before it th
     "black_box": "errors types device",
     "segment": "errors types",
     "sam": "errors types device segment",
-    "tasks": "errors types black_box",
+    "tasks": "errors types device black_box",
     "perturb": "errors types",
     "explainer": "errors types black_box",
     "dax": METHOD,

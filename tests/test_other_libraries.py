@@ -103,3 +103,41 @@ def test_captum_runs_dax_itself(dax, inputs):
     made = sensitivity_max(dax.attribute, inputs[:1], brighter, n_perturb_samples=1, target=0)
     assert made.shape == (1,)
     assert 0 < made.item() < 1  # the same picture a shade brighter: another seed, much the same map
+
+
+# --- Quantus -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def quantus():
+    return pytest.importorskip("quantus", reason="Quantus is a development dependency")
+
+
+def scored(metric, explainer, inputs):
+    """Quantus calls ``attribute`` itself, on the torch module's inputs; the truth is the top left quarter."""
+
+    def explain_func(inputs, targets, **_):
+        return explainer.attribute(torch.as_tensor(inputs).float(), torch.as_tensor(targets)).mean(1, keepdim=True).numpy()
+
+    truth = torch.zeros(len(inputs), 1, *inputs.shape[2:])
+    truth[..., :16, :16] = 1
+    return metric(
+        model=quarter_net(),
+        x_batch=inputs.numpy(),
+        y_batch=torch.zeros(len(inputs), dtype=torch.long).numpy(),
+        s_batch=truth.numpy(),
+        explain_func=explain_func,
+    )
+
+
+@pytest.mark.parametrize("name", ["RelevanceMassAccuracy", "RelevanceRankAccuracy"])
+def test_quantus_scores_dax_above_noise(quantus, name, box, dax, inputs):
+    metric = getattr(quantus, name)
+    plain = {"abs": False, "normalise": False, "disable_warnings": True, "display_progressbar": False}
+    found = scored(metric(**plain), dax, inputs)
+    assert min(found) > max(CHANCE, *scored(metric(**plain), Random(box), inputs))
+
+
+def test_quantus_mass_is_ours_by_hand(quantus, dax, inputs, maps):
+    metric = quantus.RelevanceMassAccuracy(abs=False, normalise=False, disable_warnings=True, display_progressbar=False)
+    assert scored(metric, dax, inputs) == pytest.approx(in_quarter(maps["dax"]), abs=1e-5)

@@ -123,12 +123,13 @@ class BlackBox(ABC):
 
     @contextmanager
     def budget(self, rows: int | None) -> Iterator[None]:
-        """Refuse, inside this context, every query that would take the count over ``rows`` (``None``: no limit)."""
-        self._limit = None if rows is None else self.queries + rows
+        """Refuse, inside this context, every query that would take the count over ``rows`` (``None``: no new limit)."""
+        outer = self._limit
+        self._limit = outer if rows is None else min(self.queries + rows, outer or self.queries + rows)
         try:
             yield
         finally:
-            self._limit = None
+            self._limit = outer
 
     def class_name(self, target: int) -> str:
         """The name of a class, or its number as text where the model has no names."""

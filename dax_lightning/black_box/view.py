@@ -13,6 +13,7 @@ from torch import Tensor
 from dax_lightning.errors import InputError
 
 Crop = Literal["center", "squash"]
+_LONGEST = 100  # times the shorter side; the centre crop first resizes all of it
 _INTERPOLATION = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -72,6 +73,10 @@ class View:
         height, width = self.size
         if self.crop == "squash":
             return picture.resize((width, height), interpolation)
+        if max(picture.size) > _LONGEST * min(picture.size):
+            raise InputError(
+                f"a photograph of {picture.width}x{picture.height} pixels is too long for a centre crop: cut it first"
+            )
         scale = max(math.floor(height / self.crop_pct) / picture.height, math.floor(width / self.crop_pct) / picture.width)
         # rounded down, as torchvision and timm do; the tiny number undoes what floating point takes from a whole one
         size = (max(width, int(picture.width * scale + 1e-6)), max(height, int(picture.height * scale + 1e-6)))

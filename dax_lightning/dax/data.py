@@ -177,7 +177,7 @@ class PerturbationDataModule(pl.LightningDataModule):
         self.probability = torch.cat([probability for _, _, probability in batches])
         fill = filled(self.x, self.segments, self.perturber.fill, self.perturber.blur_sigma)
         self.pool = PooledCopies(self.x, fill, self.segments, self.resolution)
-        held_out = max(1, round(self.val_share * (self.q - 1)))
+        held_out = min(max(1, round(self.val_share * (self.q - 1))), self.q - 2)
         order = 1 + torch.randperm(self.q - 1, generator=self.generator)
         self.val_rows, self.train_rows = order[:held_out], torch.cat([torch.zeros(1, dtype=torch.long), order[held_out:]])
         self.targets = Targets.fit(self.space, self.probability[self.train_rows], self.weight[self.train_rows])

@@ -4,8 +4,7 @@ import logging
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
@@ -21,7 +20,7 @@ from dax_lightning.dax.data import PerturbationDataModule, TargetSpace, check_sp
 from dax_lightning.dax.losses import CounterfactualLoss, DaxLoss
 from dax_lightning.dax.module import DaxModule, Optimizer, Recorder
 from dax_lightning.dax.networks import MaskNetwork, MlpStudent
-from dax_lightning.device import pick_device
+from dax_lightning.device import one_thread, pick_device
 from dax_lightning.errors import BudgetExceeded, InputError
 from dax_lightning.explainer import Explainer, Found
 from dax_lightning.perturb import Perturber
@@ -92,7 +91,7 @@ class Training:
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        with warnings.catch_warnings(), _one_thread():
+        with warnings.catch_warnings(), one_thread():
             warnings.filterwarnings("ignore", ".*does not have many workers.*")  # a batch is one small matrix product
             warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # Lightning's own use of torch
             trainer.fit(module, datamodule=data)
@@ -156,8 +155,8 @@ class Dax(Explainer):
     ):
         super().__init__(black_box, seed, budget)
         check_space(targets)
-        if q < 2:
-            raise InputError(f"q={q} copies asked for; wanted at least 2, and no fewer than there are segments: try q=1000")
+        if q < 3:
+            raise InputError(f"q={q} copies asked for; wanted at least 3, and no fewer than there are segments: try q=1000")
         if resolution < 4 or average_epochs < 1:
             raise InputError(f"explainer.resolution={resolution} must be at least 4, average_epochs={average_epochs} at least 1")
         self.segmenter = segmenter or Quickshift()
@@ -169,6 +168,15 @@ class Dax(Explainer):
         self.targets: TargetSpace = targets
         self.average_epochs, self.min_fidelity = average_epochs, min_fidelity
 
+    def prepare(self) -> None:
+        """See :class:`Explainer`."""
+        self.segmenter.prepare()
+
+    def _check_budget(self, rows_before: int) -> None:
+        if self.budget is not None and self.q + rows_before > self.budget:
+            found = " and 1 row to find the top class" if rows_before else ""
+            raise BudgetExceeded(f"q={self.q} copies{found} cost more than budget={self.budget} rows: lower q or raise budget")
+
     def _explain(
         self, x: Float[Tensor, "c h w"], target: int, generator: torch.Generator, segments: Int[Tensor, "h w"] | None
     ) -> Found:
@@ -177,15 +185,13 @@ class Dax(Explainer):
         if data.spread < _SILENT:
             silent = f"the black box's answer is the same for all {self.q} copies: nothing speaks for or against this target"
             notes = {"fidelity": None, "unfaithful": True, "epochs": 0}
-            return Found(torch.zeros(x.shape[1:]), data.score, data.segments, notes, (f"{silent}; try perturber.fill=zeros",))
+            return Found(torch.zeros(x.shape[1:]), data.score, data.segments, notes, (silent + self._other_fill(),))
         module = self._module(data)
         recorder = Recorder(lambda: _mask(module, data))
         self.training.fit(module, data, recorder)
         return self._found(x, data, recorder)
 
     def _data(self, x: Tensor, target: int, generator: torch.Generator, segments: Tensor | None) -> PerturbationDataModule:
-        if self.budget is not None and self.q > self.budget:
-            raise BudgetExceeded(f"q={self.q} copies cost more than budget={self.budget} rows: lower q or raise budget")
         segments = self.segmenter(x) if segments is None else segments
         count = int(segments.max()) + 1
         if self.q < count:
@@ -245,20 +251,18 @@ class Dax(Explainer):
         if not fidelity >= self.min_fidelity:
             doubts.append(
                 f"the student learned nothing: its R² on held-out copies is {fidelity:.2f}, under {self.min_fidelity:g}, so "
-                "don't trust this map; try perturber.kept_share=0.8, a larger q, explainer.targets=log_odds or another segmenter"
+                f"don't trust this map; try {', '.join(self._remedies(fidelity))}"
             )
         return tuple(doubts)
 
+    def _remedies(self, fidelity: float) -> list[str]:
+        remedies = [] if self.targets == "log_odds" else ["explainer.targets=log_odds"]
+        if not fidelity > -1:  # far worse than a constant: it diverged
+            remedies.append("lower trainer.lr_mask and trainer.lr_student, loss.ceiling=1")
+        return [*remedies, "perturber.kept_share=0.8", f"q={3 * self.q}", "another segmenter"]
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from more threads, and with one the result does not depend on the number of cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    def _other_fill(self) -> str:
+        return "" if self.perturber.fill == "zeros" else "; try perturber.fill=zeros"
 
 
 @torch.no_grad()

@@ -139,8 +139,8 @@ class DaxLoss(ABC):
     def __post_init__(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and value < 0:
-                raise InputError(f"{f.name}={value}: weights of a loss are 0 or more")
+            if isinstance(value, int | float) and not value >= 0:
+                raise InputError(f"{f.name}={value}: weights and ceilings of a loss are 0 or more")
 
     @abstractmethod
     def __call__(

@@ -52,6 +52,8 @@ def read_image(path: str | Path) -> Image.Image:
         raise InputError(
             f"input {path} ({path.stat().st_size} bytes) is not an image: wanted PNG, JPEG, TIFF, WebP, GIF or BMP"
         ) from error
+    except PermissionError as error:
+        raise InputError(f"input {path} can't be opened (permission denied): make it readable") from error
     except Exception as error:  # each decoder raises its own kind
         cause = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"image {path} is cut off or damaged ({cause}): copy or download it again") from error

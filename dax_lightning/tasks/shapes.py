@@ -2,8 +2,6 @@
 
 import copy
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dax_lightning.black_box import BlackBox, TorchBlackBox, View
+from dax_lightning.device import one_thread
 from dax_lightning.errors import InputError
 from dax_lightning.tasks.base import Task
 from dax_lightning.tasks.scenes import SHAPES, Scene, check_drawing, draw, shape_scene
@@ -109,7 +108,7 @@ def _trained(seed: int, size: int, drawings: int, epochs: int) -> nn.Module:
     scenes = [draw(rng, index % len(SHAPES), size) for index, rng in enumerate(rngs)]
     data = [torch.stack([getattr(scene, part) for scene in scenes]) for part in ("x", "truth", "segments")]
     label = torch.tensor([scene.label for scene in scenes])
-    with torch.random.fork_rng(devices=[]), torch.enable_grad(), _one_thread():
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), one_thread():
         torch.manual_seed(seed)
         module = _network()
         optimizer = torch.optim.AdamW(module.parameters(), weight_decay=0.01)
@@ -174,14 +173,3 @@ _FILLS = (  # what is left where a piece is removed
     _segment_mean,
     lambda x, _: _blur(x),
 )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The same sums in the same order whatever the number of cores; on busy ones also much faster."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -68,9 +68,10 @@ def test_budget_is_never_exceeded(name, quarter_box, noisy_image):
     assert make(name, quarter_box, f"budget={needed}").explain(noisy_image, 0).queries == needed
     if needed > 1:
         fresh = QuarterBox()
-        with pytest.raises(BudgetExceeded, match="budget"):
-            make(name, fresh, f"budget={needed - 1}").explain(noisy_image, 0)
-        assert fresh.seen < needed
+        for budget, target in ((needed - 1, 0), (needed, None)):  # finding the top class costs one row more
+            with pytest.raises(BudgetExceeded, match="budget"):
+                make(name, fresh, f"budget={budget}").explain(noisy_image, target)
+        assert fresh.seen == 0
 
 
 @pytest.mark.parametrize(
@@ -128,6 +129,11 @@ def test_works_where_gradients_are_off(name, quarter_box, noisy_image):
     for off in (torch.no_grad(), torch.inference_mode()):
         with off:
             assert torch.equal(explainer.explain(noisy_image, 0).saliency, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_other_floats_work(name, quarter_box, noisy_image, dtype):
+    assert make(name, quarter_box).explain(noisy_image.to(dtype), 0).saliency.dtype == torch.float32
 
 
 def test_as_many_targets_as_inputs(name, quarter_box, noisy_image):
