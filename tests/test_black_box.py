@@ -562,3 +562,8 @@ def test_an_inner_budget_does_not_lift_an_outer_one():
             pass
         with pytest.raises(BudgetExceeded), box.budget(10):
             box(torch.rand(4, 3, 32, 32))
+
+
+def test_a_synonym_names_a_class_where_no_whole_name_does():
+    box = QuarterBox(classes=("ram, tup", "ram", "crane, bird"))
+    assert [box.target(name) for name in ("Tup", "ram", "ram, tup", "bird")] == [0, 1, 0, 2]

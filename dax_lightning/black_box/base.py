@@ -160,7 +160,12 @@ class BlackBox(ABC):
         if not self.classes:
             raise InputError(f"target={wanted!r}: this black box has no class names, give an id")
         names = [name.lower() for name in self.classes]
-        found = [i for i, name in enumerate(names) if name == wanted.strip().lower()]
+        word = wanted.strip().lower()
+        found = [i for i, name in enumerate(names) if name == word] or [
+            i
+            for i, name in enumerate(names)
+            if word in name.split(", ")  # ImageNet's names list synonyms: "ram, tup"
+        ]
         if len(found) > 1:
             raise InputError(f"target={wanted!r} names the classes {found}: give one of these ids")
         if not found:
