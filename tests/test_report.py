@@ -15,7 +15,7 @@ from dax_lightning.errors import InputError
 from dax_lightning.report import draw_curves, draw_masks, draw_panel, write_report, write_summary
 from dax_lightning.report.canvas import RED, axes_at, printable
 from dax_lightning.report.gallery import A_CASE, PICTURES
-from dax_lightning.report.panel import _map, photograph, salient
+from dax_lightning.report.panel import _map, photograph, region, salient
 from dax_lightning.report.tables import bootstrap_interval, read_rows, summarise, typed
 from dax_lightning.types import Explanation
 
@@ -164,6 +164,18 @@ def test_panel_refuses_shapes_that_do_not_fit(tmp_path):
         drawn(tmp_path, torch.rand(3, 2, 2, 2), explained(torch.rand(2, 2, 2)))
     with pytest.raises(InputError, match=r"give one .* an epoch"):
         draw_masks([])
+
+
+def test_a_nearly_binary_map_over_half_the_picture_still_shows_its_region():
+    binary = np.zeros((8, 8))
+    binary[:5] = 1
+    where, told = region(binary)
+    assert where.sum() == 40
+    assert "above its mean" in told
+    where, told = region(np.arange(64.0).reshape(8, 8))
+    assert where.sum() == salient(np.arange(64.0).reshape(8, 8))[0].sum()
+    assert "above mean + 1 std" in told
+    assert not region(np.ones((8, 8)))[0].any()
 
 
 def test_salient_region_is_above_mean_plus_one_std():

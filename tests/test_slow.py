@@ -20,5 +20,5 @@ def test_the_default_map_lies_on_the_cat(seed):
     made = Dax(black_box, seed=seed).explain(case.x, case.target)
     assert not made.warnings
     assert pointing(made.saliency, truth) > 0.9
-    assert top_share(made.saliency, truth) > 0.9
+    assert top_share(made.saliency, truth) > 0.8
     assert top_share(1 - made.saliency, truth) < 0.75  # what the mask leaves out is not the cat

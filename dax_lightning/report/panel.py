@@ -23,6 +23,7 @@ from dax_lightning.types import Explanation
 
 WIDTH, MARGIN, GAP, BAR = 13.4, 0.25, 0.22, 0.75  # inches; BAR is the colour bar with its numbers
 SIDE = (WIDTH - 2 * MARGIN - 3 * GAP - BAR) / 4
+_NOTHING = 0.005  # share of the area under which a salient region shows nothing
 LINE = 0.21  # inches a line of the banner
 
 
@@ -112,8 +113,8 @@ def photograph(x: Float[Tensor, "c *space"]) -> Float[np.ndarray, "h w 3"]:
     return np.moveaxis(values if inside else stretch(values), 0, -1).reshape(*_rows_columns(values.shape[1:]), 3)
 
 
-def salient(saliency: Float[np.ndarray, "h w"]) -> tuple[Bool[np.ndarray, "h w"], float]:
-    """Find where a map exceeds its mean + 1 standard deviation, and that threshold; a flat map has no such place.
+def salient(saliency: Float[np.ndarray, "h w"], k: float | int = 1) -> tuple[Bool[np.ndarray, "h w"], float]:
+    """Find where a map exceeds its mean + k standard deviations, and that threshold; a flat map has no such place.
 
     Example:
         >>> where, threshold = salient(np.array([[0.0, 0.0, 0.0, 1.0]]))
@@ -121,8 +122,25 @@ def salient(saliency: Float[np.ndarray, "h w"]) -> tuple[Bool[np.ndarray, "h w"]
         ([[False, False, False, True]], 0.683)
     """
     finite = saliency[np.isfinite(saliency)]
-    threshold = float(finite.mean() + finite.std()) if finite.size else math.nan
+    threshold = float(finite.mean() + k * finite.std()) if finite.size else math.nan
     return np.zeros(saliency.shape, bool) if is_flat(saliency) else saliency > threshold, threshold
+
+
+def region(saliency: Float[np.ndarray, "h w"]) -> tuple[Bool[np.ndarray, "h w"], str]:
+    """Find the region that the panel keeps, and what is said of it.
+
+    A nearly binary map over half of the picture has its mean + 1 std above all of it; then what exceeds the mean is kept.
+
+    Example:
+        >>> region(np.array([[1.0, 1.0, 1.0, 0.0]]))[1]
+        'Salient region: above its mean (mean + 1 std is above all)\\n= 0.75, 75% of the area'
+    """
+    if is_flat(saliency):
+        return np.zeros(saliency.shape, bool), "Flat map: nothing stands out"
+    (where, threshold), named = salient(saliency), "mean + 1 std"
+    if where.mean() < _NOTHING:
+        (where, threshold), named = salient(saliency, 0), "its mean (mean + 1 std is above all)"
+    return where, f"Salient region: above {named}\n= {threshold:.3g}, {where.mean():.0%} of the area"
 
 
 def _check(x: Tensor, explanation: Explanation, truth: Tensor | None) -> None:
@@ -161,24 +179,19 @@ def _heading(figure: Figure, top: float, title: str, line: str) -> None:
 def _columns(
     figure: Figure, top: float, high: float, picture: np.ndarray, saliency: np.ndarray, truth: np.ndarray | None
 ) -> None:
-    where, threshold = salient(saliency)
-    flat, known = is_flat(saliency), truth is not None and truth.any()
+    where, told = region(saliency)
+    known = truth is not None and truth.any()
     lefts = [MARGIN + n * (SIDE + GAP) + (BAR if n > 1 else 0) for n in range(4)]
     places = [axes_at(figure, left, top, SIDE, high) for left in lefts]
     show(places[0], picture)
     _map(figure, places[1], axes_at(figure, lefts[1] + SIDE + 0.08, top, 0.12, high), saliency)
     show(places[2], overlay(picture, saliency))
     show(places[3], picture * np.where(where, 1, 0.18)[..., None])
-    kept = (
-        "Flat map: nothing stands out"
-        if flat
-        else f"Salient region: above mean + 1 std\n= {threshold:.3g}, {where.mean():.0%} of the area"
-    )
     captions = [
         "Input (outline: truth)" if known else "Input",
-        "Map: flat, the same everywhere" if flat else "Map, in the method’s own units",
+        "Map: flat, the same everywhere" if is_flat(saliency) else "Map, in the method’s own units",
     ]
-    captions += ["Overlay, map scaled for display only", kept]
+    captions += ["Overlay, map scaled for display only", told]
     for axes, caption in zip(places, captions, strict=True):
         axes.annotate(caption, (0, 0), (0, -5), "axes fraction", "offset points", va="top", linespacing=1.3, **style(9.2, GREY))
         if truth is not None and known:
