@@ -9,8 +9,8 @@ import sys
 import numpy as np
 
 from benchmarks.common import interval, make_explainer, make_task
+from dax_lightning.benchmark import explain_case
 from dax_lightning.metrics.localisation import iou, pointing
-from dax_lightning.segment import FromCase
 
 SETTINGS = {
     "DAX-V1": ["loss=v1"],
@@ -43,8 +43,7 @@ def main(n: int = 40, seed: int = 0) -> None:
 def measure(task, index: int, overrides: list[str], seed: int) -> dict[str, float]:
     case = task[index]
     explainer = make_explainer(task.black_box, "task=shapes", f"seed={seed}", *overrides)
-    given = case.segments if isinstance(getattr(explainer, "segmenter", None), FromCase) else None
-    made = explainer.explain(case.x, case.target, given)
+    made = explain_case(explainer, case)
     fidelity = made.notes.get("fidelity")
     return {
         "on": float(made.saliency[case.truth].mean() > made.saliency[~case.truth].mean()),

@@ -114,8 +114,7 @@ class Benchmark:
 
     def _explained(self, index: int) -> dict[str, Any]:
         case = self.task[index]
-        from_case = isinstance(getattr(self.explainer, "segmenter", None), FromCase)
-        explanation = self.explainer.explain(case.x, case.target, case.segments if from_case else None)
+        explanation = explain_case(self.explainer, case)
         self._save(case, explanation)
         return {**self._facts(case, explanation), **self._measures(case, explanation)}
 
@@ -154,6 +153,12 @@ class Benchmark:
             masks=None if explanation.epochs is None else list(explanation.epochs),
         )
         self.logger.case(name, explanation, panel)
+
+
+def explain_case(explainer: Explainer, case: Case) -> Explanation:
+    """The explanation of a case; with its own partition where the explainer's segmenter is ``case``."""
+    from_case = isinstance(getattr(explainer, "segmenter", None), FromCase)
+    return explainer.explain(case.x, case.target, case.segments if from_case else None)
 
 
 def _measured(metrics: Mapping[str, Metric]) -> list[str]:
