@@ -1,19 +1,24 @@
 """What every explainer has in common: checks, seeds, counts and clocks around the one method to write."""
 
+import copy
 import hashlib
+import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, overload
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
-from dax_lightning.errors import InputError
-from dax_lightning.types import Explanation
+from dax_lightning.errors import BudgetExceeded, InputError
+from dax_lightning.segment import FromCase
+from dax_lightning.types import Case, Explanation
 
 Targets = int | str | Sequence[int] | Tensor | None
 
@@ -40,9 +45,16 @@ class Explainer(ABC):
         black_box: what is explained.
         seed: of all randomness.
         budget: most rows the black box may be asked for one explanation; ``None``: as many as the method takes.
+
+    Attributes:
+        name: the method's name in tables and file names.
+        needs_gradients: whether a black box that can only be queried is refused.
+        deterministic: whether the seed changes nothing.
     """
 
     name: ClassVar[str]
+    needs_gradients: ClassVar[bool] = False
+    deterministic: ClassVar[bool] = False
 
     def __init__(self, black_box: BlackBox, seed: int = 0, budget: int | None = None):
         if budget is not None and budget < 1:
@@ -71,30 +83,55 @@ class Explainer(ABC):
         """
         _check_input(x, self.black_box)
         x = x.detach().float().cpu()
-        self._check_budget(rows_before=int(target is None))
-        queries, in_black_box, start = self.black_box.queries, self.black_box.seconds, time.perf_counter()
-        with (
-            self.black_box.budget(self.budget),
-            torch.random.fork_rng(range(torch.cuda.device_count())),
-            torch.inference_mode(False),
-            torch.enable_grad(),
-        ):
+        self._check_budget(x, rows_before=int(target is None))
+        box = self.black_box
+        queries, in_black_box, from_bank, start = box.queries, box.seconds, box.seconds_saved, time.perf_counter()
+        seed = seed_of(self.seed, x)
+        with box.budget(self.budget), _seeded(seed), torch.inference_mode(False), torch.enable_grad():
             wanted = self._target(x, target)
-            generator = torch.Generator().manual_seed(seed_of(self.seed, x, wanted))
-            torch.manual_seed(generator.initial_seed())
+            generator = torch.Generator().manual_seed(seed)
             found = self._explain(x.clone(), wanted, generator, None if segments is None else consecutive(segments, x))
+        saliency = _checked_map(found.saliency, x)
         return Explanation(
-            saliency=_checked_map(found.saliency, x),
+            saliency=saliency,
             target=wanted,
             score=found.score,
-            queries=self.black_box.queries - queries,
-            seconds=time.perf_counter() - start,
+            queries=box.queries - queries,
+            seconds=time.perf_counter() - start + box.seconds_saved - from_bank,
             segments=found.segments,
-            seconds_black_box=self.black_box.seconds - in_black_box,
+            seconds_black_box=box.seconds - in_black_box,
             notes=found.notes,
-            warnings=found.warnings,
+            warnings=found.warnings or _flat(saliency),
             epochs=found.epochs,
         )
+
+    def explain_case(self, case: Case, target: int | None = None) -> Explanation:
+        """The explanation of a case; with its own partition where the segmenter is ``case``.
+
+        Args:
+            case: what to explain.
+            target: a class id other than the case's own, if any.
+        """
+        from_case = isinstance(getattr(self, "segmenter", None), FromCase)
+        return self.explain(case.x, case.target if target is None else target, case.segments if from_case else None)
+
+    def rows_needed(self, x: Float[Tensor, "c *space"]) -> int | None:
+        """The most rows that one explanation of ``x`` asks, its target given; ``None``: not known beforehand."""
+        return None
+
+    def again(self, **changed: Any) -> "Explainer":
+        """The same explainer with another ``seed``, ``budget`` or ``black_box``.
+
+        Example:
+            >>> from dax_lightning.baselines import Random
+            >>> from dax_lightning.black_box import CallableBlackBox
+            >>> box = CallableBlackBox(lambda rows: torch.full((len(rows), 2), 0.5), size=(8, 8))
+            >>> Random(box).again(seed=3).seed
+            3
+        """
+        other = copy.copy(self)
+        vars(other).update(changed)
+        return other
 
     @overload
     def attribute(self, inputs: Tensor, target: Targets = None) -> Tensor: ...
@@ -124,8 +161,13 @@ class Explainer(ABC):
         maps = [self.explain(x, t).saliency for x, t in zip(inputs, targets, strict=True)]
         return torch.stack(maps).to(inputs.device).unsqueeze(1).expand(inputs.shape).clone()
 
-    def _check_budget(self, rows_before: int) -> None:  # noqa: B027 -- the black box counts anyway
-        """Refuse before any query, where the cost is known; ``rows_before`` are asked to find the target."""
+    def _check_budget(self, x: Tensor, rows_before: int) -> None:
+        needed = self.rows_needed(x)
+        if self.budget is not None and needed is not None and needed + rows_before > self.budget:
+            found = " and 1 row to find the top class" if rows_before else ""
+            raise BudgetExceeded(
+                f"{self.name} asks up to {needed} rows{found}, more than budget={self.budget}: raise budget or lower q"
+            )
 
     @abstractmethod
     def _explain(
@@ -143,14 +185,14 @@ class Explainer(ABC):
         return self.black_box.target(target)
 
 
-def seed_of(seed: int, x: Tensor, target: int) -> int:
-    """One seed for each (seed, input, target), so that the order of the cases never matters.
+def seed_of(seed: int, x: Tensor) -> int:
+    """One seed for each (seed, input), so that the order of the cases never matters, and all targets see the same copies.
 
     Example:
-        >>> seed_of(0, torch.zeros(1), 3) == seed_of(0, torch.zeros(1), 3) != seed_of(1, torch.zeros(1), 3)
+        >>> seed_of(0, torch.zeros(1)) == seed_of(0, torch.zeros(1)) != seed_of(1, torch.zeros(1))
         True
     """
-    digest = hashlib.sha256(f"{seed} {target} {tuple(x.shape)} ".encode())
+    digest = hashlib.sha256(f"{seed} {tuple(x.shape)} ".encode())
     digest.update(x.detach().cpu().contiguous().numpy().tobytes())
     return int.from_bytes(digest.digest()[:7], "big")
 
@@ -168,6 +210,27 @@ def consecutive(segments: Int[Tensor, "*space"], x: Float[Tensor, "c *space"]) -
     if segments.shape != x.shape[1:]:
         raise InputError(f"segments of shape {tuple(segments.shape)}, wanted the input's {tuple(x.shape[1:])}")
     return segments.unique(return_inverse=True)[1]
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seeds for every global source of randomness that foreign code may draw from; their states come back."""
+    plain, arrays = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(plain)
+            np.random.set_state(arrays)
+
+
+def _flat(saliency: Tensor) -> tuple[str, ...]:
+    if saliency.max() > saliency.min():
+        return ()
+    return ("the map is the same for all places: nothing was found to speak for or against this target",)
 
 
 def _check_input(x: Tensor, black_box: BlackBox) -> None:

@@ -124,7 +124,7 @@ def filled(
         return x.flatten(1).mean(1).view(-1, *[1] * (x.ndim - 1)).expand_as(x).contiguous()
     if fill == "segment_mean":
         return segment_mean(x, segments)
-    return _blurred(x, blur_sigma)
+    return blurred(x, blur_sigma)
 
 
 def segment_mean(x: Float[Tensor, "c *space"], segments: Int[Tensor, "*space"]) -> Float[Tensor, "c *space"]:
@@ -147,8 +147,17 @@ def closeness(kept: Bool[Tensor, "n j"]) -> Float[Tensor, " n"]:
     return torch.exp(-(distance**2) / 0.25**2).sqrt()
 
 
-def _blurred(x: Tensor, share: float) -> Tensor:
-    """Separable Gaussian blur over all space dimensions, edges reflected, so that no dark rim appears."""
+def blurred(x: Float[Tensor, "c *space"], share: float) -> Float[Tensor, "c *space"]:
+    """Separable Gaussian blur over all space dimensions, edges reflected, so that no dark rim appears.
+
+    Args:
+        x: what is blurred.
+        share: standard deviation as a share of the shorter side, positive.
+
+    Example:
+        >>> blurred(torch.tensor([[0.0, 0.0, 1.0, 0.0, 0.0]]), 0.1)[0, 2].item() < 1
+        True
+    """
     sigma = share * min(x.shape[1:])
     for axis in range(1, x.ndim):
         radius = min(math.ceil(3 * sigma), x.shape[axis] - 1)

@@ -26,8 +26,9 @@ class Case:
         x: the input, values in [0, 1].
         target: class id that is explained.
         truth: where the target really is, if known.
-        ignore: places left out of every metric (VOC's void), if any.
+        ignore: places that count neither for nor against a map (VOC's void), if any.
         segments: a partition that comes with the case (ids 0 to j - 1), if any.
+        wrong: a class id whose object is not in the picture, if one is known.
     """
 
     key: str
@@ -36,6 +37,7 @@ class Case:
     truth: Bool[Tensor, "*space"] | None = None
     ignore: Bool[Tensor, "*space"] | None = None
     segments: Int[Tensor, "*space"] | None = None
+    wrong: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class Explanation:
         saliency: higher means that the place speaks more for ``target``; finite, in the method's own units, never rescaled.
         target: class id that was explained.
         score: the black box's score of the target on the unperturbed input, in [0, 1].
-        queries: rows the black box answered for this explanation.
-        seconds: wall-clock seconds of the whole explanation.
+        queries: rows that this explanation asked, those that :meth:`BlackBox.bank` knew already among them.
+        seconds: wall-clock seconds of the whole explanation, with what the answers from the bank took when they were asked.
         segments: the partition the copies were made from (ids 0 to j - 1), if the method has one.
         seconds_black_box: the part of ``seconds`` spent in the black box.
         notes: facts of the method, such as ``fidelity`` (the student's held-out weighted R²); plain JSON values.

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
-from dax_lightning.black_box import BlackBox, View
+from dax_lightning.black_box import BlackBox, TorchBlackBox, View
 
 os.environ.setdefault("WANDB_SILENT", "true")
 ROOT = Path(__file__).parents[1]
@@ -39,6 +40,40 @@ class ConstantBox(QuarterBox):
     def _scores(self, x):
         self.seen += len(x)
         return torch.tensor([[0.2, 0.3, 0.5]]).repeat(len(x), 1)
+
+
+class QuarterModule(nn.Module):
+    """The same rule as a convolutional network: a channel a quarter, then the mean over places; ``seen`` counts the rows."""
+
+    def __init__(self, size: int = 32, constant: bool = False):
+        super().__init__()
+        self.seen, self.constant = 0, constant
+        where = torch.zeros(2, size // 4, size // 4)
+        where[0, : size // 8, : size // 8] = where[1, size // 8 :, size // 8 :] = 1
+        self.register_buffer("where", where)
+        self.features = nn.Conv2d(3, 2, 4, stride=4, bias=False)
+        self.last = nn.Conv2d(2, 2, 1, bias=False)
+        nn.init.constant_(self.features.weight, 1 / 48)
+        with torch.no_grad():
+            self.last.weight.copy_(torch.eye(2).view(2, 2, 1, 1))
+
+    def forward(self, x):
+        self.seen += len(x)
+        seen = self.last(torch.relu(self.features(x)) * self.where)
+        scores = 8 * 4 * seen.mean((2, 3))
+        return torch.cat([scores, torch.full_like(scores[:, :1], 4)], 1) * (not self.constant)
+
+
+class QuarterTorchBox(TorchBlackBox):
+    """:class:`QuarterBox` for those who need gradients."""
+
+    def __init__(self, size: int = 32, constant: bool = False):
+        names = ("top left", "bottom right", "neither")
+        super().__init__(QuarterModule(size, constant), View((size, size)), (0.0,) * 3, (1.0,) * 3, names)
+
+    @property
+    def seen(self):
+        return self.module.seen
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dax_lightning.dax.data import PerturbationDataModule, PooledCopies, Targets, check_space, log_odds
+from dax_lightning.answers import check_space, log_odds
+from dax_lightning.dax.data import PerturbationDataModule, PooledCopies, Targets
 from dax_lightning.errors import InputError
 from dax_lightning.perturb import Perturber, filled, painted
 from dax_lightning.segment import Grid

@@ -299,11 +299,11 @@ def test_gradients_switched_off_outside_do_not_matter(noisy_image):
 
 
 def test_a_student_that_learned_nothing_is_said_with_its_r2_and_what_to_try(noisy_image):
-    made = dax_of(NoiseBox(), q=200, training={"max_epochs": 3}).explain(noisy_image, 0)
+    made = dax_of(NoiseBox(), q=600, training={"max_epochs": 3}).explain(noisy_image, 0)
     assert made.notes["fidelity"] < 0.1
     (warning,) = made.warnings
     assert f"R² on held-out copies is {made.notes['fidelity']:.2f}, under 0.1" in warning
-    for advice in ("perturber.kept_share=", "q=600", "segmenter"):
+    for advice in ("perturber.kept_share=", "q=1800", "segmenter"):
         assert advice in warning
     assert "log_odds" not in warning  # it is what was used
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-METHOD = "errors types device black_box segment perturb explainer"  # what an explainer is made of
+METHOD = "errors types device black_box segment perturb answers explainer"  # what an explainer is made of
 MAY_IMPORT = {  # each layer, from the first to the last, and those before it that it may import; its own modules beside them
     "errors": "",
     "types": "errors",
@@ -17,16 +17,19 @@ MAY_IMPORT = {  # each layer, from the first to the last, and those before it th
     "segment": "errors types",
     "sam": "errors types device segment",
     "tasks": "errors types device black_box",
+    "head_training": "errors types device black_box tasks",
     "perturb": "errors types",
-    "explainer": "errors types black_box",
+    "answers": "errors types black_box perturb",
+    "explainer": "errors types black_box segment",
     "dax": METHOD,
     "baselines": METHOD,
-    "metrics": "errors types",
+    "distilled": f"{METHOD} dax baselines",
+    "metrics": "errors types black_box perturb answers explainer",
     "report": "errors types",
     "loggers": "errors types",
     "rows": "errors",
     "provenance": "",
-    "benchmark": "errors types segment tasks explainer metrics report loggers rows provenance",
+    "benchmark": "errors types tasks explainer metrics report loggers rows provenance",
     "cli": "errors report",
 }
 PUBLIC = "__init__"  # the package itself may import all that is meant for users, and no other layer may import it

@@ -36,9 +36,14 @@ class Random(Explainer):
             raise InputError(f"explainer.cells={cells}: it must be at least 1")
         self.cells = cells
 
+    def rows_needed(self, x: Float[Tensor, "c *space"]) -> int:
+        """See :class:`Explainer`."""
+        return 1
+
     def _explain(
         self, x: Float[Tensor, "c h w"], target: int, generator: torch.Generator, segments: Int[Tensor, "h w"] | None
     ) -> Found:
+        generator = torch.Generator().manual_seed(generator.initial_seed() + target)
         noise = torch.rand(1, 1, self.cells, self.cells, generator=generator)
         saliency = F.interpolate(noise, size=x.shape[1:], mode="bilinear", align_corners=False)[0, 0]
         return Found(saliency, self.black_box(x[None])[0, target].item())

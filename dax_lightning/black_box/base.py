@@ -1,6 +1,7 @@
 """The one door to a model: rows in, probabilities out, every row counted."""
 
 import difflib
+import hashlib
 import re
 import time
 from abc import ABC, abstractmethod
@@ -10,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from dax_lightning.black_box.view import View
 from dax_lightning.errors import BudgetExceeded, InputError, ModelError
@@ -31,8 +32,9 @@ class BlackBox(ABC):
         batch_size: rows in one call of the model.
 
     Attributes:
-        queries: rows answered so far.
-        seconds: wall-clock seconds spent in the model so far.
+        queries: rows answered so far, those from the bank among them.
+        seconds: wall-clock seconds spent in the model so far; an answer from the bank counts what it took when it was asked.
+        seconds_saved: the part of ``seconds`` that the bank spared.
         fingerprint: identifies the model's weights or code; saved with every explanation.
         device: where the model lives.
     """
@@ -46,7 +48,8 @@ class BlackBox(ABC):
         if batch_size < 1:
             raise InputError(f"black_box.batch_size={batch_size}: it must be at least 1")
         self.view, self.classes, self.outputs, self.batch_size = view, classes, outputs, batch_size
-        self.queries, self.seconds = 0, 0.0
+        self.queries, self.seconds, self.seconds_saved = 0, 0.0, 0.0
+        self._known: dict[bytes, tuple[Tensor, float]] | None = None
         self._limit: int | None = None
         self._class_count: int | None = None if classes is None else len(classes)
         self._promised: int | None = None  # a target that was accepted before the number of classes was known
@@ -70,25 +73,61 @@ class BlackBox(ABC):
             raise InputError("the input holds no rows: give at least one")
         if not torch.isfinite(x).all():
             raise InputError("the input holds NaN or infinite values: replace them before explaining")
-        if self._limit is not None and self.queries + len(x) > self._limit:
-            raise BudgetExceeded(
-                f"the black box may not be asked {len(x)} more rows within this budget: raise budget= or lower q="
-            )
+        self._check_limit(len(x))
         return torch.cat([self._batch(rows) for rows in x.split(self.batch_size)])
 
     @abstractmethod
     def _scores(self, x: Float[Tensor, "n c *space"]) -> Any:
         """The model's answers to one batch, unchecked: wanted is a (n, k) tensor or array."""
 
-    @torch.no_grad()
+    def differentiable(self) -> nn.Module:
+        """The model as a torch module from rows in [0, 1] to its own scores, with gradients; rows and seconds are counted.
+
+        Raises:
+            InputError: this black box can only be queried.
+        """
+        raise InputError(
+            f"gradients are wanted, but a {type(self).__name__} can only be queried: choose an explainer that needs none, such "
+            "as explainer=dax, lime or rise, or a black box that is a torch module, such as black_box=timm"
+        )
+
+    def _check_limit(self, rows: int) -> None:
+        if self._limit is not None and self.queries + rows > self._limit:
+            raise BudgetExceeded(f"the black box may not be asked {rows} more rows within this budget: raise budget= or lower q=")
+
     def _batch(self, x: Tensor) -> Tensor:
-        start = time.perf_counter()
         self.queries += len(x)
+        if self._known is None:
+            return self._asked(x)[0]
+        key = hashlib.sha256(x.detach().cpu().contiguous().numpy().tobytes()).digest() + bytes(str(tuple(x.shape)), "ascii")
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._asked(x)
+        else:
+            self.seconds += known[1]
+            self.seconds_saved += known[1]
+        return known[0].clone()
+
+    @contextmanager
+    def counted(self, rows: int) -> Iterator[None]:
+        """Count rows and seconds of a pass that is made around :meth:`__call__`, within the budget."""
+        self._check_limit(rows)
+        self.queries += rows
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - start
+
+    @torch.no_grad()
+    def _asked(self, x: Tensor) -> tuple[Tensor, float]:
+        start = time.perf_counter()
         try:
             scores = self._checked(self._scores(x), len(x))
         finally:
-            self.seconds += time.perf_counter() - start
-        return scores.softmax(1) if self.outputs == "logits" else scores.clamp(0, 1)
+            seconds = time.perf_counter() - start
+            self.seconds += seconds
+        return scores.softmax(1) if self.outputs == "logits" else scores.clamp(0, 1), seconds
 
     def _checked(self, scores: Any, rows: int) -> Tensor:
         try:
@@ -120,6 +159,29 @@ class BlackBox(ABC):
             raise ModelError(
                 "scores declared as logits are probabilities already (each row sums to 1): set black_box.outputs=probabilities"
             )
+
+    @contextmanager
+    def bank(self) -> Iterator[None]:
+        """Inside this context no batch of rows goes to the model twice, whoever asks: its answer is remembered.
+
+        ``queries`` and ``seconds`` count on as if it had been asked. Whole batches are remembered, not single rows, so that an
+        answer is the same bit for bit with the bank and without.
+
+        Example:
+            >>> from dax_lightning.black_box import CallableBlackBox
+            >>> asked = []
+            >>> box = CallableBlackBox(lambda rows: asked.append(len(rows)) or rows.mean((2, 3)), size=(2, 2))
+            >>> with box.bank():
+            ...     _ = box(torch.ones(5, 3, 2, 2)), box(torch.ones(5, 3, 2, 2))
+            >>> asked, box.queries
+            ([5], 10)
+        """
+        outer = self._known
+        self._known = {} if outer is None else outer
+        try:
+            yield
+        finally:
+            self._known = outer
 
     @contextmanager
     def budget(self, rows: int | None) -> Iterator[None]:

@@ -1,23 +1,18 @@
 """The perturbed copies of one input and the black box's answers to them, as a LightningDataModule."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
-from tqdm import tqdm
 
+from dax_lightning.answers import TargetSpace, ask, log_odds
 from dax_lightning.black_box.base import BlackBox
-from dax_lightning.errors import InputError
 from dax_lightning.perturb import Perturber, filled
-
-TargetSpace = Literal["log_odds", "probability"]
-_TINY = 1e-7  # probabilities are kept this far from 0 and 1 before the log-odds: they end at ±16
 
 
 class Batch(NamedTuple):
@@ -60,16 +55,6 @@ class Targets:
     def __call__(self, probability: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """What the student is to say."""
         return probability if self.space == "probability" else (log_odds(probability) - self.mean) / self.std
-
-
-def log_odds(probability: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    """``log(p / (1 - p))``, with p kept 1e-7 away from 0 and 1.
-
-    Example:
-        >>> log_odds(torch.tensor([0.5])).item()
-        0.0
-    """
-    return probability.double().clamp(_TINY, 1 - _TINY).logit().float()
 
 
 class PooledCopies:
@@ -171,22 +156,14 @@ class PerturbationDataModule(pl.LightningDataModule):
         if self._asked:
             return
         self._asked = True
-        batches = list(self._answers())
-        self.kept = torch.cat([kept for kept, _, _ in batches])
-        self.weight = torch.cat([weight for _, weight, _ in batches])
-        self.probability = torch.cat([probability for _, _, probability in batches])
+        answers = ask(self.black_box, self.perturber, self.x, self.segments, self.target, self.q, self.generator, self.progress)
+        self.kept, self.weight, self.probability = answers.kept, answers.weight, answers.probability
         fill = filled(self.x, self.segments, self.perturber.fill, self.perturber.blur_sigma)
         self.pool = PooledCopies(self.x, fill, self.segments, self.resolution)
         held_out = min(max(1, round(self.val_share * (self.q - 1))), self.q - 2)
         order = 1 + torch.randperm(self.q - 1, generator=self.generator)
         self.val_rows, self.train_rows = order[:held_out], torch.cat([torch.zeros(1, dtype=torch.long), order[held_out:]])
         self.targets = Targets.fit(self.space, self.probability[self.train_rows], self.weight[self.train_rows])
-
-    def _answers(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        with tqdm(total=self.q, desc="queries", unit="row", disable=not self.progress, leave=False) as bar:
-            for batch in self.perturber(self.x, self.segments, self.q, self.generator):
-                yield batch.kept, batch.weight, self.black_box(batch.inputs)[:, self.target]
-                bar.update(len(batch.kept))
 
     @property
     def score(self) -> float:
@@ -219,9 +196,3 @@ class PerturbationDataModule(pl.LightningDataModule):
     def _loader(self, data: _Copies, order: RandomSampler | SequentialSampler) -> DataLoader:
         batches = BatchSampler(order, self.batch_size, drop_last=False)
         return DataLoader(data, batch_size=None, sampler=batches, num_workers=0)
-
-
-def check_space(space: str) -> None:
-    """Raise an InputError unless ``space`` names a scale of answers."""
-    if space not in get_args(TargetSpace):
-        raise InputError(f"explainer.targets={space}: choose one of {', '.join(get_args(TargetSpace))}")

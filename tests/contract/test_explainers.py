@@ -4,13 +4,16 @@ import math
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.utils import get_object
+from omegaconf import OmegaConf
 
 from dax_lightning.cli import build
 from dax_lightning.errors import BudgetExceeded, InputError
-from tests.conftest import ROOT, ConstantBox, QuarterBox
+from tests.conftest import ROOT, ConstantBox, QuarterBox, QuarterTorchBox
 
 EXPLAINERS = sorted(path.stem for path in (ROOT / "conf" / "explainer").glob("*.yaml"))
 SETTINGS = ["segmenter=grid", "segmenter.rows=4", "segmenter.columns=4", "perturber.fill=zeros", "q=200", "trainer.max_epochs=6"]
@@ -20,6 +23,21 @@ FLOOR = {"random"}  # explainers that look at nothing but the score
 @pytest.fixture(params=EXPLAINERS)
 def name(request):
     return request.param
+
+
+@pytest.fixture
+def quarter_box(name):
+    return box_for(name)
+
+
+def box_for(name, constant=False):
+    if class_of(name).needs_gradients:
+        return QuarterTorchBox(constant=constant)
+    return ConstantBox() if constant else QuarterBox()
+
+
+def class_of(name):
+    return get_object(OmegaConf.load(ROOT / "conf" / "explainer" / f"{name}.yaml")["_target_"])
 
 
 def make(name, black_box, *settings):
@@ -33,28 +51,36 @@ def test_map_is_finite_and_of_the_inputs_size(name, quarter_box, noisy_image):
     assert made.saliency.shape == noisy_image.shape[1:]
     assert made.saliency.dtype == torch.float32
     assert torch.isfinite(made.saliency).all()
-    assert made.score == pytest.approx(QuarterBox()(noisy_image[None])[0, 0].item(), abs=1e-6)
+    assert made.score == pytest.approx(box_for(name)(noisy_image[None])[0, 0].item(), abs=1e-6)
     assert made.target == 0
 
 
 def test_same_seed_same_map_whatever_ran_before(name, quarter_box, noisy_image):
     first = make(name, quarter_box).explain(noisy_image, 0)
     torch.rand(17)
-    explainer = make(name, QuarterBox())
+    explainer = make(name, box_for(name))
     explainer.explain(noisy_image.flip(2), 1)
     assert torch.equal(explainer.explain(noisy_image, 0).saliency, first.saliency)
 
 
-def test_another_seed_another_map(name, quarter_box, noisy_image):
+def test_another_seed_another_map_unless_there_is_no_chance_in_it(name, quarter_box, noisy_image):
     maps = [make(name, quarter_box, f"seed={seed}").explain(noisy_image, 0).saliency for seed in (0, 1)]
-    assert not torch.equal(*maps)
+    assert torch.equal(*maps) == class_of(name).deterministic
+
+
+def test_gradients_are_asked_of_torch_modules_alone(name, quarter_box):
+    if class_of(name).needs_gradients:
+        with pytest.raises(InputError, match="gradients are wanted.*QuarterBox can only be queried.*explainer=dax"):
+            make(name, QuarterBox())
+    assert make(name, quarter_box).name == name
 
 
 def test_input_and_global_randomness_are_left_alone(name, quarter_box, noisy_image):
-    before, state = noisy_image.clone(), torch.random.get_rng_state()
+    before, state, arrays = noisy_image.clone(), torch.random.get_rng_state(), np.random.get_state()
     make(name, quarter_box).explain(noisy_image, 0)
     assert torch.equal(noisy_image, before)
     assert torch.equal(torch.random.get_rng_state(), state)
+    assert np.array_equal(np.random.get_state()[1], arrays[1])
 
 
 @pytest.mark.parametrize("target", [0, None])
@@ -64,10 +90,10 @@ def test_queries_are_the_rows_the_model_saw(name, quarter_box, noisy_image, targ
 
 
 def test_budget_is_never_exceeded(name, quarter_box, noisy_image):
-    needed = make(name, quarter_box).explain(noisy_image, 0).queries
-    assert make(name, quarter_box, f"budget={needed}").explain(noisy_image, 0).queries == needed
+    needed = make(name, quarter_box).rows_needed(noisy_image)
+    assert make(name, quarter_box, f"budget={needed}").explain(noisy_image, 0).queries <= needed
     if needed > 1:
-        fresh = QuarterBox()
+        fresh = box_for(name)
         for budget, target in ((needed - 1, 0), (needed, None)):  # finding the top class costs one row more
             with pytest.raises(BudgetExceeded, match="budget"):
                 make(name, fresh, f"budget={budget}").explain(noisy_image, target)
@@ -160,9 +186,24 @@ def test_another_class_another_map(name, quarter_box, noisy_image):
 def test_constant_black_box_gives_a_flat_map(name, noisy_image):
     if name in FLOOR:
         pytest.skip("the floor knows nothing")
-    made = make(name, ConstantBox()).explain(noisy_image, 0)
+    made = make(name, box_for(name, constant=True)).explain(noisy_image, 0)
     assert made.saliency.max() == made.saliency.min()
     assert "same for all" in made.warnings[0]
+
+
+def test_the_bank_changes_no_map_and_no_count(name, quarter_box, noisy_image):
+    alone = make(name, quarter_box).explain(noisy_image, 0)
+    box = box_for(name)
+    explainer = make(name, box)
+    with box.bank():
+        first = explainer.explain(noisy_image, 0)
+        seen = box.seen
+        again = explainer.explain(noisy_image, 0)
+    assert torch.equal(first.saliency, alone.saliency)
+    assert torch.equal(again.saliency, alone.saliency)
+    assert first.queries == again.queries == alone.queries
+    if not explainer.needs_gradients:
+        assert box.seen == seen == alone.queries
 
 
 def test_pickles(name, quarter_box, noisy_image):

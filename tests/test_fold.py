@@ -1,0 +1,44 @@
+"""Folding batch norms: the same answers, or the module as it was."""
+
+import timm
+import torch
+from torch import nn
+
+from dax_lightning.black_box.fold import folded
+
+
+class NormFirst(nn.Module):
+    """Its parts run in another order than they are defined in."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        return self.conv(self.norm(x)).mean((2, 3))
+
+
+def shaken(module):
+    generator = torch.Generator().manual_seed(0)
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.copy_(torch.randn(part.num_features, generator=generator) / 4)
+            part.running_var.copy_(0.5 + torch.rand(part.num_features, generator=generator))
+    return module.eval()
+
+
+def norms(module):
+    return sum(isinstance(part, nn.BatchNorm2d) for part in module.modules())
+
+
+def test_answers_stay_and_batch_norms_go():
+    module = shaken(timm.create_model("tf_efficientnet_lite0", num_classes=5))
+    made = folded(module, (3, 64, 64))
+    rows = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    assert norms(module) > norms(made) == 0
+    assert torch.allclose(module(rows), made(rows), atol=1e-4)
+
+
+def test_a_module_that_runs_its_parts_in_another_order_stays_as_it_is():
+    module = shaken(NormFirst())
+    assert folded(module, (3, 8, 8)) is module
