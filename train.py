@@ -4,14 +4,23 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from dax_lightning.benchmark import Benchmark
-from dax_lightning.cli import USER_ERRORS, build, check_values, labels, one_line, with_short_cuts
+from dax_lightning.cli import (
+    USER_ERRORS,
+    build,
+    check_values,
+    config_of,
+    explainer_nodes,
+    labels,
+    one_line,
+    usable,
+    with_short_cuts,
+)
 from dax_lightning.errors import InputError
 
 CONF = str(Path(__file__).resolve().parent / "conf")
@@ -24,13 +33,18 @@ def explain(cfg: DictConfig) -> bool:
     folder = Path(HydraConfig.get().runtime.output_dir)
     metrics = {name: build(node, f"metrics.{name}") for name, node in cfg.metrics.items()}
     logger = build(cfg.logger, "logger")
-    explainer = build(cfg.explainer, "explainer", _partial_=True)  # its parts first, so that a typo costs no loading of weights
+    nodes = explainer_nodes(cfg)
+    partial = {
+        name: build(node, key, _partial_=True) for name, (key, node) in nodes.items()
+    }  # a typo costs no loading of weights
     black_box = build(cfg.black_box, "black_box")
-    explainer = explainer(black_box=black_box)
-    explainer.prepare()
+    explainers = usable(partial, black_box)
+    for explainer in explainers.values():
+        explainer.prepare()
     task = build(cfg.task, "task", black_box=black_box)
-    config = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
-    done = Benchmark(task, explainer, metrics, folder, logger, labels(cfg), config).run()
+    settings = {name: labels(cfg, nodes[name][1]) for name in explainers}
+    configs = {name: config_of(cfg, nodes[name][1]) for name in explainers}
+    done = Benchmark(task, explainers, metrics, folder, logger, settings, configs).run()
     picture = next((folder / "explanations").glob("*.png"), "none, no case was explained")
     print(f"picture: {picture}\nreport:  {folder / 'report.html'}")
     return done

@@ -1,20 +1,21 @@
-"""Cases go in, rows come out: each is written as it is done, and a case that fails is a row too."""
+"""Cases and explainers go in, rows come out: each is written as it is done, and a case that fails is a row too."""
 
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from torchvision.utils import save_image
 
 from dax_lightning.errors import InputError
 from dax_lightning.explainer import Explainer
 from dax_lightning.loggers import RunLogger
-from dax_lightning.metrics import Metric
+from dax_lightning.metrics.base import Curve, Measured, Metric
 from dax_lightning.provenance import decisive, peak_mb, provenance
 from dax_lightning.report import draw_panel, write_report
 from dax_lightning.rows import COLUMNS, Rows
-from dax_lightning.segment import FromCase
 from dax_lightning.tasks import Task
 from dax_lightning.types import Case, Explanation
 
@@ -23,16 +24,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Benchmark:
-    """Explains every case of a task, measures the maps, and leaves rows, explanations, pictures and a report in a folder.
+    """Explains every case of a task by every explainer, measures the maps, and leaves rows, explanations, pictures, a report.
+
+    The explainers of one case share the black box's answers (:meth:`BlackBox.bank`); each row still tells what it would have
+    cost alone.
 
     Args:
         task: the cases.
-        explainer: explains them.
+        explainers: name in the rows → what explains them.
         metrics: column name → metric; those that need a truth stay empty where there is none.
         folder: where everything goes; what is explained there already is kept and not repeated, what failed is tried again.
         logger: is told of everything too.
-        labels: values of the columns that describe the setting: loss, segmenter, seed, q.
-        config: the whole configuration, saved beside each explanation.
+        labels: values of the columns that describe the setting (black_box, loss, segmenter, seed, q) of each explainer.
+        configs: the whole configuration of each explainer, saved beside its explanations.
 
     Raises:
         InputError: the folder or a file in it can't be written, holds explanations made with another setting, or no case could
@@ -40,12 +44,12 @@ class Benchmark:
     """
 
     task: Task
-    explainer: Explainer
+    explainers: Mapping[str, Explainer]
     metrics: Mapping[str, Metric]
     folder: Path
     logger: RunLogger
-    labels: Mapping[str, Any] = field(default_factory=dict)
-    config: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     _refused: list[InputError] = field(default_factory=list, init=False)
 
     def run(self) -> bool:
@@ -61,16 +65,17 @@ class Benchmark:
             ) from error
 
     def _run(self) -> bool:
-        (self.folder / "explanations").mkdir(parents=True, exist_ok=True)
+        (self.folder / "explanations" / "inputs").mkdir(parents=True, exist_ok=True)
         rows = Rows(self.folder / "rows.csv", [*COLUMNS, *_measured(self.metrics)])
         self._check_resumed(rows)
-        self.logger.start(self.folder, self.config)
+        self._write_facts()
+        self.logger.start(self.folder, next(iter(self.configs.values()), {}))
         finished = False
         try:
             for index, key in enumerate(self.task.keys()):
-                if (key, self.explainer.name) not in rows.done:
-                    rows.add(self._row(index, key))
-                    _say(rows.last, index + 1, len(self.task))
+                missing = [name for name in self.explainers if (key, name) not in rows.done]
+                if missing:
+                    self._case(index, key, missing, rows)
             finished = not rows.failed
         finally:
             self.logger.finish(rows.table(), failed=not finished)
@@ -79,13 +84,37 @@ class Benchmark:
             raise self._all_refused()
         return finished
 
+    def _case(self, index: int, key: str, names: list[str], rows: Rows) -> None:
+        made: Case | Exception = self._made(index, key)
+        with self.task.black_box.bank():
+            for name in names:
+                rows.add(self._row(made, key, name))
+                _say(rows.last, index + 1, len(self.task))
+
+    def _made(self, index: int, key: str) -> Case | Exception:
+        try:
+            case = self.task[index]
+        except OSError:
+            raise
+        except Exception as error:  # one bad case must not cost the others
+            return error
+        save_image(case.x, self.folder / "explanations" / "inputs" / f"{key}.png")
+        return case
+
+    def _write_facts(self) -> None:
+        facts = {
+            **{name: {"higher_is_better": metric.higher_is_better} for name, metric in self.metrics.items()},
+            "explainers": {name: {"needs_gradients": made.needs_gradients} for name, made in self.explainers.items()},
+        }
+        (self.folder / "metrics.json").write_text(json.dumps(facts, indent=2))
+
     def _check_resumed(self, rows: Rows) -> None:
-        now = decisive(self.config)
         for key, name in sorted(rows.done):
-            file = self.folder / "explanations" / f"{key}__{name}.json"
-            if name != self.explainer.name or not file.is_file():
+            file = self._json(key, name)
+            if name not in self.explainers or not file.is_file():
                 continue
-            then = decisive(json.loads(file.read_text(encoding="utf-8"))["config"])
+            then = decisive(_config_in(file))
+            now = decisive(self.configs.get(name, {}))
             for setting in sorted(then.keys() | now.keys()):
                 if then.get(setting) != now.get(setting):
                     raise InputError(
@@ -99,26 +128,43 @@ class Benchmark:
             return self._refused[0]
         return InputError(f"none of {len(self._refused)} cases could be explained, the first because {messages[0]}")
 
-    def _row(self, index: int, key: str) -> dict[str, Any]:
-        row = {"task": self.task.name, "case": key, "explainer": self.explainer.name, **self.labels}
+    def _row(self, made: Case | Exception, key: str, name: str) -> dict[str, Any]:
+        row = {"task": self.task.name, "case": key, "explainer": name, **self.labels.get(name, {})}
         try:
-            return {**row, **self._explained(index)}
+            if isinstance(made, Exception):
+                raise made
+            return {**row, **self._explained(made, name)}
         except OSError:
             raise
-        except Exception as error:  # one bad case must not cost the others
+        except Exception as error:
             if isinstance(error, InputError):
                 self._refused.append(error)
             else:
                 _log.exception("case %s failed", key)
             return {**row, "status": "failed", "error": " ".join(f"{_kind(error)}{error}".split())}
 
-    def _explained(self, index: int) -> dict[str, Any]:
-        case = self.task[index]
-        explanation = explain_case(self.explainer, case)
-        self._save(case, explanation)
-        return {**self._facts(case, explanation), **self._measures(case, explanation)}
+    def _explained(self, case: Case, name: str) -> dict[str, Any]:
+        explanation = self._kept(case.key, name) or self.explainers[name].explain_case(case)
+        asked = self.task.black_box.queries
+        measured = {column: self._measured(column, case, explanation, name) for column in self.metrics}
+        asked = self.task.black_box.queries - asked
+        self._save(case, explanation, name, {column: made.curve for column, made in measured.items() if made and made.curve})
+        numbers = {"fidelity": explanation.notes.get("fidelity"), **{c: m and m.value for c, m in measured.items()}}
+        cells = {column: "" if value is None else round(value, 6) for column, value in numbers.items()}
+        return {**self._facts(explanation), "metric_queries": asked, **cells}
 
-    def _facts(self, case: Case, explanation: Explanation) -> dict[str, Any]:
+    def _measured(self, column: str, case: Case, explanation: Explanation, name: str) -> Measured | None:
+        return self.metrics[column].measure(case, explanation, self.explainers[name])
+
+    def _kept(self, key: str, name: str) -> Explanation | None:
+        """What an earlier run explained with this very setting, so that a new metric costs no new explanation."""
+        file = self._json(key, name)
+        if not file.is_file():
+            return None
+        then, now = (decisive({**c, "metrics": None}) for c in (_config_in(file), self.configs.get(name, {})))
+        return Explanation.load(self._stem(key, name)) if then == now else None
+
+    def _facts(self, explanation: Explanation) -> dict[str, Any]:
         return {
             "target": explanation.target,
             "target_name": self.task.black_box.class_name(explanation.target),
@@ -131,34 +177,36 @@ class Benchmark:
             "error": " ".join(explanation.warnings),
         }
 
-    def _measures(self, case: Case, explanation: Explanation) -> dict[str, Any]:
-        fidelity = explanation.notes.get("fidelity")
-        measured = {name: metric(case, explanation) for name, metric in self.metrics.items()}
-        return {name: "" if value is None else round(value, 6) for name, value in {"fidelity": fidelity, **measured}.items()}
+    def _stem(self, key: str, name: str) -> Path:
+        return self.folder / "explanations" / f"{key}__{name}"
 
-    def _save(self, case: Case, explanation: Explanation) -> None:
-        name = f"{case.key}__{self.explainer.name}"
-        stem = self.folder / "explanations" / name
+    def _json(self, key: str, name: str) -> Path:
+        return self.folder / "explanations" / f"{key}__{name}.json"
+
+    def _save(self, case: Case, explanation: Explanation, name: str, curves: Mapping[str, Curve]) -> None:
+        stem = self._stem(case.key, name)
         box = self.task.black_box
         explanation.save(
-            stem, **provenance(self.config), black_box=box.fingerprint, target_name=box.class_name(explanation.target)
+            stem,
+            **provenance(self.configs.get(name, {})),
+            black_box=box.fingerprint,
+            target_name=box.class_name(explanation.target),
+            curves={column: asdict(curve) for column, curve in curves.items()},
         )
         panel = draw_panel(
             case.x,
             explanation,
-            stem.parent / f"{name}.png",
+            stem.with_name(f"{stem.name}.png"),
             target_name=box.class_name(explanation.target),
-            title=f"{case.key} · {self.explainer.name}",
+            title=f"{case.key} · {name}",
             truth=case.truth,
             masks=None if explanation.epochs is None else list(explanation.epochs),
         )
-        self.logger.case(name, explanation, panel)
+        self.logger.case(stem.name, explanation, panel)
 
 
-def explain_case(explainer: Explainer, case: Case) -> Explanation:
-    """The explanation of a case; with its own partition where the explainer's segmenter is ``case``."""
-    from_case = isinstance(getattr(explainer, "segmenter", None), FromCase)
-    return explainer.explain(case.x, case.target, case.segments if from_case else None)
+def _config_in(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8"))["config"]
 
 
 def _measured(metrics: Mapping[str, Metric]) -> list[str]:

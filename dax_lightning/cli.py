@@ -33,7 +33,24 @@ _VALUES = {
     "lam2": float,
     "lam3": float,
     "device": str,
+    "only": str,
+    "data": str | None,
+    "ids": str | None,
+    "methods": list[str] | None,
 }
+
+
+def under(folder: str | None, path: str) -> str | None:
+    """``path`` inside ``folder``, or nothing where no folder was given; in the configuration ``${under:${data},voc}``.
+
+    Example:
+        >>> under("data", "voc"), under(None, "voc")
+        ('data/voc', None)
+    """
+    return None if folder is None else str(Path(folder, path))
+
+
+OmegaConf.register_new_resolver("under", under, replace=True)
 
 
 def with_short_cuts(arguments: Sequence[str]) -> list[str]:
@@ -136,11 +153,72 @@ class SummaryCallback(Callback):
         print(f"all jobs: {write_summary(folder)}", flush=True)
 
 
-def labels(cfg: Any) -> dict[str, Any]:
-    """The row columns that describe a setting, from the choices of Hydra's groups."""
+def explainer_nodes(cfg: Any) -> dict[str, tuple[str, Any]]:
+    """Name in the rows → place in the configuration and node, of each explainer that is to run.
+
+    These are the entries of ``explainers``, or ``methods`` of them; where there are none, ``explainer`` alone.
+
+    Raises:
+        InputError: ``methods`` names one that is not there.
+    """
+    several = {str(name): (f"explainers.{name}", node) for name, node in cfg.explainers.items()}
+    if not several:
+        single = get_object(cfg.explainer["_target_"]).name if "_target_" in cfg.explainer else "explainer"
+        several = {single: ("explainer", cfg.explainer)}
+    for name in cfg.methods or ():
+        if name not in several:
+            raise InputError(f"methods: {name} is not among the explainers {', '.join(several)}")
+    return {name: node for name, node in several.items() if cfg.methods is None or name in cfg.methods}
+
+
+def usable(partial: Mapping[str, Any], black_box: Any) -> dict[str, Any]:
+    """The explainers built; of several, those that need gradients are left out where the black box gives none.
+
+    Raises:
+        InputError: the only one, or the last one, can't be built.
+    """
+    made, refused = {}, []
+    for name, make in partial.items():
+        try:
+            made[name] = make(black_box=black_box)
+        except InputError as error:
+            if not make.func.needs_gradients or gives_gradients(black_box):
+                raise
+            refused.append(error)
+            print(f"{name} is left out: {error}", flush=True)
+    if not made:
+        raise refused[-1]
+    return made
+
+
+def gives_gradients(black_box: Any) -> bool:
+    """Whether the black box is more than a box: a torch module that can be looked into."""
+    try:
+        black_box.differentiable()
+    except InputError:
+        return False
+    return True
+
+
+def config_of(cfg: Any, node: Any) -> dict[str, Any]:
+    """The whole configuration as if ``node`` were the one explainer of the run, as plain values."""
+    full: Any = OmegaConf.to_container(cfg, resolve=True)
+    many = ("explainers", "losses", "segmenters", "methods")
+    return {**{k: v for k, v in full.items() if k not in many}, "explainer": OmegaConf.to_container(node, resolve=True)}
+
+
+def labels(cfg: Any, node: Any) -> dict[str, Any]:
+    """The row columns that describe an explainer's setting."""
     choices = HydraConfig.get().runtime.choices
-    found = {"loss": choices["loss"], "segmenter": choices["segmenter"], "seed": cfg.seed, "q": cfg.q}
-    return {name: value for name, value in found.items() if name in cfg.explainer}  # a method without a loss has none to tell
+    plain: Any = OmegaConf.to_container(node, resolve=False)
+    told = {name: _choice(plain[name], choices[name]) for name in ("loss", "segmenter") if name in plain}
+    told |= {name: node[name] for name in ("seed", "q") if name in node}
+    return {"black_box": cfg.black_box.get("model") or choices["black_box"], **told}
+
+
+def _choice(value: Any, chosen: str) -> str:
+    """``${losses.v1}`` is v1, ``${loss}`` what was chosen."""
+    return value.strip("${}").rpartition(".")[2] if isinstance(value, str) and "." in value else chosen
 
 
 def _check(node: Any, key: str) -> None:
@@ -152,7 +230,7 @@ def _check(node: Any, key: str) -> None:
 
 
 def _check_arguments(node: Mapping[str, Any], key: str) -> None:
-    target = get_object(node["_target_"])
+    target = _found(node["_target_"], key)
     parameters = inspect.signature(target).parameters
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     for name, value in node.items():
@@ -161,6 +239,16 @@ def _check_arguments(node: Mapping[str, Any], key: str) -> None:
         if name not in parameters:
             raise InputError(f"{key}.{name} is no setting of {target.__name__}: it has {', '.join(parameters)}")
         _check_value(value, hints.get(name, Any), f"{key}.{name}")
+
+
+def _found(target: str, key: str) -> Any:
+    try:
+        return get_object(target)
+    except Exception as error:  # hydra wraps what an import raised
+        missing = re.search(r"No module named '([\w.]+)'", f"{error} {error.__cause__}")
+        if missing and not missing[1].startswith("dax_lightning"):
+            raise InputError(f"{key} needs the package {missing[1]}: pip install 'dax-lightning[baselines]' has it") from error
+        raise
 
 
 def _check_value(value: Any, hint: Any, key: str) -> None:

@@ -7,12 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from dax_lightning.errors import InputError
-
 COLUMNS = (
     "task",
     "case",
     "explainer",
+    "black_box",
     "loss",
     "segmenter",
     "seed",
@@ -21,6 +20,7 @@ COLUMNS = (
     "target_name",
     "score",
     "queries",
+    "metric_queries",
     "seconds",
     "seconds_black_box",
     "peak_mb",
@@ -32,7 +32,8 @@ COLUMNS = (
 class Rows:
     """A CSV file that grows a row at a time; each is on the disk before the next case begins.
 
-    Rows of an earlier run stay, but for failed ones and one that was cut off: those cases are to be tried again.
+    Rows of an earlier run stay, but for failed ones and one that was cut off: those cases are to be tried again. A file with
+    other columns (another choice of metrics) is set aside under another name.
 
     Args:
         path: the file.
@@ -42,9 +43,6 @@ class Rows:
         done: (case, explainer) of all rows that didn't fail.
         failed: how many rows of this run did.
         last: the newest row.
-
-    Raises:
-        InputError: the file is there with other columns.
     """
 
     def __init__(self, path: Path, columns: list[str]):
@@ -74,13 +72,21 @@ class Rows:
         with self.path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             if reader.fieldnames != self.columns:
-                raise InputError(f"{self.path} holds rows with other columns: give another folder as hydra.run.dir")
+                self._set_aside()
+                return
             kept = [row for row in reader if row["status"] in ("ok", "unfaithful") and None not in row.values()]
         self.done = {(row["case"], row["explainer"]) for row in kept}
         whole = self.path.with_suffix(".new")
         with whole.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([self.columns, *(row.values() for row in kept)])
         whole.replace(self.path)  # at once, so that a full disk loses nothing
+
+    def _set_aside(self) -> None:
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.stem}_{number}{self.path.suffix}")).exists():
+            number += 1
+        self.path.rename(aside)
+        self._write(self.columns)
 
     def _write(self, values: list[Any]) -> None:
         with self.path.open("a", newline="", encoding="utf-8") as file:

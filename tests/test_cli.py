@@ -447,11 +447,12 @@ def test_another_setting_wants_another_folder(run, photo, setting, told):
     assert run.rows() == before
 
 
-def test_other_columns_want_another_folder(run, photo):
+def test_rows_with_other_columns_are_set_aside(run, photo):
     run.folder.mkdir()
     (run.folder / "rows.csv").write_text("name,age\nTom,7\n")
-    run.refused("rows.csv holds rows with other columns: give another folder", photo)
-    assert (run.folder / "rows.csv").read_text() == "name,age\nTom,7\n"
+    assert run(photo) == 0
+    assert (run.folder / "rows_1.csv").read_text() == "name,age\nTom,7\n"
+    assert [row["status"] for row in run.rows()] in (["ok"], ["unfaithful"])
 
 
 # --- many jobs ---

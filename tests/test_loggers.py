@@ -70,7 +70,9 @@ def benchmark_of(folder, logger, explainer=None, **task):
     box = QuarterBox()
     training = Training(max_epochs=EPOCHS, progress=False, device="cpu")
     dax = explainer or Dax(box, Grid(4, 4), Perturber(fill="zeros"), training=training, q=60)
-    return Benchmark(Quarters(box, **task), dax, {"iou": IoU()}, folder, logger, {"seed": 0}, {"q": 60, "loss": {"lam3": 0.5}})
+    config = {"q": 60, "loss": {"lam3": 0.5}}
+    labels = {dax.name: {"seed": 0}}
+    return Benchmark(Quarters(box, **task), {dax.name: dax}, {"iou": IoU()}, folder, logger, labels, {dax.name: config})
 
 
 def history_of(folder, case):

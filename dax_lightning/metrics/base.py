@@ -1,31 +1,72 @@
 """What every metric has in common."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
+from dax_lightning.explainer import Explainer
 from dax_lightning.types import Case, Explanation
 
 
-class Metric(ABC):
-    """One number about an explanation of a case.
+@dataclass(frozen=True)
+class Curve:
+    """What a metric's number was made of.
 
-    Attributes:
-        higher_is_better: its direction.
-        needs_truth: whether it can be told only where ``case.truth`` is known.
+    Args:
+        x: positions, ascending.
+        y: values at them.
+        x_name: what x is, such as "share removed".
+        y_name: what y is, such as "probability of the target".
     """
 
-    higher_is_better: ClassVar[bool]
-    needs_truth: ClassVar[bool]
+    x: list[float]
+    y: list[float]
+    x_name: str
+    y_name: str
 
-    def __call__(self, case: Case, explanation: Explanation) -> float | None:
-        """The number, or ``None`` where the case lacks the truth that it needs, or all of it is ignored."""
-        if self.needs_truth and not _known(case):
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric's number, and the whole curve where it has one."""
+
+    value: float
+    curve: Curve | None = None
+
+
+class Metric(ABC):
+    """One number about an explanation of a case. Subclasses write :meth:`_measure`.
+
+    Attributes:
+        higher_is_better: its direction; ``None``: it has none.
+        needs_truth: whether it can be told only where ``case.truth`` is known.
+        needs_explainer: whether it asks the black box, or explains anew, and so needs the explainer.
+    """
+
+    higher_is_better: ClassVar[bool | None]
+    needs_truth: ClassVar[bool]
+    needs_explainer: ClassVar[bool] = False
+
+    def __call__(self, case: Case, explanation: Explanation, explainer: Explainer | None = None) -> float | None:
+        """The number, or ``None`` where :meth:`measure` gives none."""
+        measured = self.measure(case, explanation, explainer)
+        return None if measured is None else measured.value
+
+    def measure(self, case: Case, explanation: Explanation, explainer: Explainer | None = None) -> Measured | None:
+        """The number and its curve; ``None`` where the case lacks the truth that it needs, or the explainer is wanting.
+
+        Args:
+            case: what was explained.
+            explanation: its explanation.
+            explainer: what made it; its black box can be asked.
+        """
+        if (self.needs_truth and not _known(case)) or (self.needs_explainer and explainer is None):
             return None
-        return self._measure(case, explanation)
+        measured = self._measure(case, explanation, explainer)
+        return measured if isinstance(measured, Measured | None) else Measured(float(measured))
 
     @abstractmethod
-    def _measure(self, case: Case, explanation: Explanation) -> float:
-        """The metric itself; the truth it needs is there."""
+    def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> Measured | float | None:
+        """The metric itself; what it needs is there. ``None``: it can't be told for this case."""
 
 
 def _known(case: Case) -> bool:
