@@ -4,9 +4,10 @@ import logging
 import math
 import sys
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, get_args
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, get_args
 
 import pytorch_lightning as pl
 import torch
@@ -15,13 +16,14 @@ from jaxtyping import Float, Int
 from pytorch_lightning.callbacks import EarlyStopping, TQDMProgressBar
 from torch import Tensor, nn
 
+from dax_lightning.answers import TargetSpace, check_space
 from dax_lightning.black_box.base import BlackBox
-from dax_lightning.dax.data import PerturbationDataModule, TargetSpace, check_space
+from dax_lightning.dax.data import PerturbationDataModule
 from dax_lightning.dax.losses import CounterfactualLoss, DaxLoss
 from dax_lightning.dax.module import DaxModule, Optimizer, Recorder
 from dax_lightning.dax.networks import MaskNetwork, MlpStudent
 from dax_lightning.device import one_thread, pick_device
-from dax_lightning.errors import BudgetExceeded, InputError
+from dax_lightning.errors import InputError
 from dax_lightning.explainer import Explainer, Found
 from dax_lightning.perturb import Perturber
 from dax_lightning.segment import Quickshift, Segmenter
@@ -97,7 +99,156 @@ class Training:
             trainer.fit(module, datamodule=data)
 
 
-class Dax(Explainer):
+@dataclass(frozen=True)
+class Reading:
+    """What :meth:`Distiller._read` hands back: the map, facts beside those of the training, the mask after each epoch."""
+
+    saliency: Float[Tensor, "h w"]
+    notes: dict[str, Any] = field(default_factory=dict)
+    epochs: Float[Tensor, "e a b"] | None = None
+
+
+class Distiller(Explainer):
+    """Asks about perturbed copies, and trains a student to imitate the answers; the explanation is read from what was learned.
+
+    Subclasses write :meth:`_module` and :meth:`_read`. All have the same first queries, those of
+    :func:`~dax_lightning.answers.ask` from a fresh generator.
+
+    Args:
+        black_box: what is explained.
+        segmenter: parts the input; copies lose whole segments.
+        perturber: makes the copies.
+        student: called with ``channels`` and ``size``; the student of one explanation.
+        training: how it is trained.
+        q: perturbed copies, the input included.
+        targets: the scale of the answers: ``log_odds`` or ``probability``.
+        resolution: side of the grid on which the networks see the copies.
+        sees_kept: the student is told which cells were removed.
+        min_fidelity: below this held-out weighted R² the student has learned nothing and the explanation is flagged.
+        seed: of all randomness.
+        budget: most rows the black box may be asked.
+    """
+
+    slower: ClassVar[str] = "lower trainer.lr_student"  # what helps where the training diverged
+
+    def __init__(
+        self,
+        black_box: BlackBox,
+        segmenter: Segmenter | None = None,
+        perturber: Perturber | None = None,
+        student: Callable[..., nn.Module] = MlpStudent,
+        training: Training | None = None,
+        q: int = 1000,
+        targets: TargetSpace = "log_odds",
+        resolution: int = 28,
+        sees_kept: bool = True,
+        min_fidelity: float = 0.1,
+        seed: int = 0,
+        budget: int | None = None,
+    ):
+        super().__init__(black_box, seed, budget)
+        check_space(targets)
+        if q < 3:
+            raise InputError(f"q={q} copies asked for; wanted at least 3, and no fewer than there are segments: try q=1000")
+        if resolution < 4:
+            raise InputError(f"explainer.resolution={resolution} must be at least 4")
+        self.segmenter = segmenter or Quickshift()
+        self.perturber = perturber or Perturber()
+        self.training = training or Training()
+        self.student = student
+        self.q, self.resolution, self.sees_kept = q, resolution, sees_kept
+        self.targets: TargetSpace = targets
+        self.min_fidelity = min_fidelity
+
+    def prepare(self) -> None:
+        """See :class:`Explainer`."""
+        self.segmenter.prepare()
+
+    def rows_needed(self, x: Float[Tensor, "c *space"]) -> int:
+        """See :class:`Explainer`."""
+        return self.q
+
+    def _explain(
+        self, x: Float[Tensor, "c h w"], target: int, generator: torch.Generator, segments: Int[Tensor, "h w"] | None
+    ) -> Found:
+        data = self._data(x, target, generator, segments)
+        data.setup()
+        if data.spread < _SILENT:
+            silent = f"the black box's answer is the same for all {self.q} copies: nothing speaks for or against this target"
+            notes = {"fidelity": None, "unfaithful": True, "epochs": 0}
+            return Found(torch.zeros(x.shape[1:]), data.score, data.segments, notes, (silent + self._other_fill(),))
+        module = self._module(data)
+        recorder = Recorder(lambda: _mask(module, data))
+        self.training.fit(module, data, recorder)
+        return self._found(self._read(x, data, module, recorder), data, recorder)
+
+    @abstractmethod
+    def _module(self, data: PerturbationDataModule) -> DaxModule:
+        """The networks to train; the black box has answered."""
+
+    @abstractmethod
+    def _read(self, x: Tensor, data: PerturbationDataModule, module: DaxModule, recorder: Recorder) -> Reading:
+        """The explanation that the trained networks hold."""
+
+    def _found(self, reading: Reading, data: PerturbationDataModule, recorder: Recorder) -> Found:
+        fidelity = recorder.history[-1]["fidelity"]
+        count = int(data.segments.max()) + 1
+        notes = {
+            "fidelity": fidelity if math.isfinite(fidelity) else None,
+            "unfaithful": not fidelity >= self.min_fidelity,
+            "epochs": len(recorder.history),
+            "segments": count,
+            "history": recorder.history,
+            **reading.notes,
+        }
+        return Found(reading.saliency, data.score, data.segments, notes, self._doubts(fidelity, count), reading.epochs)
+
+    def _data(self, x: Tensor, target: int, generator: torch.Generator, segments: Tensor | None) -> PerturbationDataModule:
+        segments = self.segmenter(x) if segments is None else segments
+        count = int(segments.max()) + 1
+        if self.q < count:
+            raise InputError(
+                f"q={self.q} copies for {count} segments: wanted at least one a segment; try q={max(1000, 10 * count)}"
+            )
+        return PerturbationDataModule(
+            black_box=self.black_box,
+            perturber=self.perturber,
+            x=x,
+            segments=segments,
+            target=target,
+            q=self.q,
+            generator=generator,
+            space=self.targets,
+            resolution=self.resolution,
+            val_share=self.training.val_share,
+            batch_size=self.training.batch_size,
+            progress=self.training.watched,
+        )
+
+    def _doubts(self, fidelity: float, segments: int) -> tuple[str, ...]:
+        doubts = []
+        if segments < _FEW:
+            doubts.append(
+                f"only {segments} segments, so the map can't tell more places apart; try segmenter=slic or segmenter=grid"
+            )
+        if not fidelity >= self.min_fidelity:
+            doubts.append(
+                f"the student learned nothing: its R² on held-out copies is {fidelity:.2f}, under {self.min_fidelity:g}, so "
+                f"don't trust this map; try {', '.join(self._remedies(fidelity))}"
+            )
+        return tuple(doubts)
+
+    def _remedies(self, fidelity: float) -> list[str]:
+        remedies = [] if self.targets == "log_odds" else ["explainer.targets=log_odds"]
+        if not fidelity > -1:  # far worse than a constant: it diverged
+            remedies.append(self.slower)
+        return [*remedies, "perturber.kept_share=0.8", f"q={3 * self.q}", "another segmenter"]
+
+    def _other_fill(self) -> str:
+        return "" if self.perturber.fill == "zeros" else "; try perturber.fill=zeros"
+
+
+class Dax(Distiller):
     """Distillation aided explainability: a mask and a student network trained jointly on the black box's answers.
 
     The student learns to imitate the black box on perturbed copies of the input, through the mask; what the mask lets through
@@ -134,6 +285,8 @@ class Dax(Explainer):
     """
 
     name: ClassVar[str] = "dax"
+    slower: ClassVar[str] = "lower trainer.lr_mask and trainer.lr_student, loss.ceiling=1"
+    module_type: ClassVar[type[DaxModule]] = DaxModule
 
     def __init__(
         self,
@@ -153,70 +306,28 @@ class Dax(Explainer):
         seed: int = 0,
         budget: int | None = None,
     ):
-        super().__init__(black_box, seed, budget)
-        check_space(targets)
-        if q < 3:
-            raise InputError(f"q={q} copies asked for; wanted at least 3, and no fewer than there are segments: try q=1000")
-        if resolution < 4 or average_epochs < 1:
-            raise InputError(f"explainer.resolution={resolution} must be at least 4, average_epochs={average_epochs} at least 1")
-        self.segmenter = segmenter or Quickshift()
-        self.perturber = perturber or Perturber()
-        self.loss = loss or CounterfactualLoss()
-        self.training = training or Training()
-        self.mask_network, self.student = mask_network, student
-        self.q, self.resolution, self.sees_kept = q, resolution, sees_kept
-        self.targets: TargetSpace = targets
-        self.average_epochs, self.min_fidelity = average_epochs, min_fidelity
-
-    def prepare(self) -> None:
-        """See :class:`Explainer`."""
-        self.segmenter.prepare()
-
-    def _check_budget(self, rows_before: int) -> None:
-        if self.budget is not None and self.q + rows_before > self.budget:
-            found = " and 1 row to find the top class" if rows_before else ""
-            raise BudgetExceeded(f"q={self.q} copies{found} cost more than budget={self.budget} rows: lower q or raise budget")
-
-    def _explain(
-        self, x: Float[Tensor, "c h w"], target: int, generator: torch.Generator, segments: Int[Tensor, "h w"] | None
-    ) -> Found:
-        data = self._data(x, target, generator, segments)
-        data.setup()
-        if data.spread < _SILENT:
-            silent = f"the black box's answer is the same for all {self.q} copies: nothing speaks for or against this target"
-            notes = {"fidelity": None, "unfaithful": True, "epochs": 0}
-            return Found(torch.zeros(x.shape[1:]), data.score, data.segments, notes, (silent + self._other_fill(),))
-        module = self._module(data)
-        recorder = Recorder(lambda: _mask(module, data))
-        self.training.fit(module, data, recorder)
-        return self._found(x, data, recorder)
-
-    def _data(self, x: Tensor, target: int, generator: torch.Generator, segments: Tensor | None) -> PerturbationDataModule:
-        segments = self.segmenter(x) if segments is None else segments
-        count = int(segments.max()) + 1
-        if self.q < count:
-            raise InputError(
-                f"q={self.q} copies for {count} segments: wanted at least one a segment; try q={max(1000, 10 * count)}"
-            )
-        return PerturbationDataModule(
-            black_box=self.black_box,
-            perturber=self.perturber,
-            x=x,
-            segments=segments,
-            target=target,
-            q=self.q,
-            generator=generator,
-            space=self.targets,
-            resolution=self.resolution,
-            val_share=self.training.val_share,
-            batch_size=self.training.batch_size,
-            progress=self.training.watched,
+        super().__init__(
+            black_box,
+            segmenter,
+            perturber,
+            student,
+            training,
+            q,
+            targets,
+            resolution,
+            sees_kept,
+            min_fidelity,
+            seed,
+            budget,
         )
+        if average_epochs < 1:
+            raise InputError(f"explainer.average_epochs={average_epochs}: it must be at least 1")
+        self.loss, self.mask_network, self.average_epochs = loss or CounterfactualLoss(), mask_network, average_epochs
 
     def _module(self, data: PerturbationDataModule) -> DaxModule:
         channels = len(data.x)
-        return DaxModule(
-            mask_network=self.mask_network(channels=channels),
+        return self.module_type(
+            mask_network=self._mask_network(channels),
             student=self.student(channels=channels + self.sees_kept, size=data.pool.size),
             loss=self.loss,
             space=self.targets,
@@ -227,48 +338,20 @@ class Dax(Explainer):
             optimizer=self.training.optimizer,
         )
 
-    def _found(self, x: Tensor, data: PerturbationDataModule, recorder: Recorder) -> Found:
+    def _mask_network(self, channels: int) -> nn.Module:
+        return self.mask_network(channels=channels)
+
+    def _read(self, x: Tensor, data: PerturbationDataModule, module: DaxModule, recorder: Recorder) -> Reading:
         masks = torch.stack(recorder.masks)
         mean = masks[-self.average_epochs :].mean(0)
         saliency = F.interpolate(mean[None, None], size=x.shape[1:], mode="bilinear", align_corners=False)[0, 0]
-        fidelity = recorder.history[-1]["fidelity"]
-        count = int(data.segments.max()) + 1
-        notes = {
-            "fidelity": fidelity if math.isfinite(fidelity) else None,
-            "unfaithful": not fidelity >= self.min_fidelity,
-            "epochs": len(masks),
-            "segments": count,
-            "history": recorder.history,
-        }
-        return Found(saliency, data.score, data.segments, notes, self._doubts(fidelity, count), masks)
-
-    def _doubts(self, fidelity: float, segments: int) -> tuple[str, ...]:
-        doubts = []
-        if segments < _FEW:
-            doubts.append(
-                f"only {segments} segments, so the map can't tell more places apart; try segmenter=slic or segmenter=grid"
-            )
-        if not fidelity >= self.min_fidelity:
-            doubts.append(
-                f"the student learned nothing: its R² on held-out copies is {fidelity:.2f}, under {self.min_fidelity:g}, so "
-                f"don't trust this map; try {', '.join(self._remedies(fidelity))}"
-            )
-        return tuple(doubts)
-
-    def _remedies(self, fidelity: float) -> list[str]:
-        remedies = [] if self.targets == "log_odds" else ["explainer.targets=log_odds"]
-        if not fidelity > -1:  # far worse than a constant: it diverged
-            remedies.append("lower trainer.lr_mask and trainer.lr_student, loss.ceiling=1")
-        return [*remedies, "perturber.kept_share=0.8", f"q={3 * self.q}", "another segmenter"]
-
-    def _other_fill(self) -> str:
-        return "" if self.perturber.fill == "zeros" else "; try perturber.fill=zeros"
+        return Reading(saliency, epochs=masks)
 
 
 @torch.no_grad()
 def _mask(module: DaxModule, data: PerturbationDataModule) -> Float[Tensor, "h w"]:
     was_training = module.training
     module.eval()
-    mask = module(data.input_batch().copies.to(module.device))[0, 0].cpu()
+    mask = module(data.input_batch().copies.to(module.device))[0].mean(0).cpu()
     module.train(was_training)
     return mask

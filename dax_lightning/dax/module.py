@@ -50,11 +50,11 @@ class DaxModule(pl.LightningModule):
         self.lr_mask, self.lr_student, self.weight_decay = lr_mask, lr_student, weight_decay
         self._held_out: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def forward(self, copies: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 1 h w"]:
-        """The mask of each copy, in (0, 1)."""
+    def forward(self, copies: Float[Tensor, "n c h w"]) -> Float[Tensor, "n m h w"]:
+        """The mask of each copy, in (0, 1): one for all channels, or one for each channel the student sees."""
         return self.mask_network(copies)
 
-    def score(self, batch: Batch, mask: Float[Tensor, "n 1 h w"]) -> Float[Tensor, " n"]:
+    def score(self, batch: Batch, mask: Float[Tensor, "n m h w"]) -> Float[Tensor, " n"]:
         """The student's answer to the masked copies, on the scale of ``batch.teacher``."""
         seen = torch.cat([batch.copies, batch.kept], 1) if self.sees_kept else batch.copies
         answer = self.student(seen * mask)
@@ -65,7 +65,7 @@ class DaxModule(pl.LightningModule):
         mask = self(batch.copies)
         kept = self.score(batch, mask)
         rest = self.score(batch, 1 - mask) if self.loss.needs_rest else None
-        return self.loss(kept, rest, batch.teacher, mask, batch.weight), kept
+        return self.loss(kept, rest, batch.teacher, mask.mean(1, keepdim=True), batch.weight), kept
 
     def training_step(self, batch: Batch) -> Tensor:
         """One step of both networks."""

@@ -1,0 +1,113 @@
+"""Student first and DAME: what they learn, what they cost, and that they share their questions with the others."""
+
+import colorsys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+
+from dax_lightning.baselines.forest import Forest
+from dax_lightning.baselines.lime import Lime
+from dax_lightning.dax import Dax, MaskNetwork, MlpStudent, SparseLoss, Training
+from dax_lightning.dax.dame import ChannelMasks, Dame, half_in_hsv, hsv
+from dax_lightning.dax.module import DaxModule
+from dax_lightning.distilled import StudentLime, StudentRise
+from dax_lightning.distilled.explainers import Open, answers
+from dax_lightning.errors import InputError
+from dax_lightning.perturb import Perturber
+from dax_lightning.segment import Grid
+from tests.conftest import QuarterBox
+
+QUICK = Training(max_epochs=8, progress=False, device="cpu")
+PARTS = {"segmenter": Grid(4, 4), "perturber": Perturber(fill="zeros"), "q": 200}
+
+
+def test_methods_on_the_same_copies_ask_only_once(noisy_image):
+    box = QuarterBox()
+    made = [
+        Dax(box, training=QUICK, **PARTS),
+        Dame(box, training=QUICK, **PARTS),
+        StudentLime(box, training=QUICK, **PARTS),
+        StudentRise(box, training=QUICK, **PARTS),
+        Lime(box, **PARTS),
+        Forest(box, **PARTS),
+    ]
+    with box.bank():
+        queries = [explainer.explain(noisy_image, target).queries for explainer in made for target in (0, 1)]
+    assert queries == [200] * 12
+    assert box.seen == 200
+
+
+@pytest.mark.parametrize("method", [StudentLime, StudentRise])
+def test_the_student_tells_how_well_it_learned(method, noisy_image):
+    made = method(QuarterBox(), training=QUICK, **PARTS).explain(noisy_image, 0)
+    assert made.notes["fidelity"] > 0.5
+    assert not made.notes["unfaithful"]
+    doubted = method(QuarterBox(), training=QUICK, min_fidelity=1.1, **PARTS).explain(noisy_image, 0)
+    assert doubted.notes["unfaithful"]
+    assert "the student learned nothing" in doubted.warnings[0]
+
+
+def test_student_lime_is_a_weighted_ridge_of_the_students_answers(noisy_image, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "dax_lightning.distilled.explainers.weighted_ridge",
+        lambda kept, values, weight: asked.append((kept, values, weight)) or real(kept, values, weight),
+    )
+    from dax_lightning.baselines.lime import weighted_ridge as real
+
+    made = StudentLime(QuarterBox(), training=QUICK, copies=500, **PARTS).explain(noisy_image, 0)
+    ((kept, values, weight),) = asked
+    assert kept.shape == (500, 16)
+    expected = Ridge(alpha=1.0).fit(kept.double().numpy(), values.double().numpy(), weight.double().numpy()).coef_
+    assert np.allclose(made.saliency[::8, ::8].flatten().numpy(), expected, atol=1e-5)
+
+
+def test_student_rise_is_the_mean_answer_behind_its_masks():
+    torch.manual_seed(0)
+    module = DaxModule(Open(), MlpStudent(4, (8, 8)), SparseLoss()).eval()
+    copies, kept = torch.rand(5, 3, 8, 8) * 2 - 1, torch.rand(5, 1, 8, 8)
+    assert torch.equal(answers(module, copies, kept), module.student(torch.cat([copies, kept], 1)).detach())
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong", "message"),
+    [
+        (StudentLime, {"copies": 2}, "copies=2"),
+        (StudentRise, {"cells": 0}, "cells=0"),
+        (StudentRise, {"cells": 99}, "cells=99"),
+        (Dame, {"average_epochs": 0}, "average_epochs=0"),
+    ],
+)
+def test_bad_settings_are_named(method, wrong, message):
+    with pytest.raises(InputError, match=message):
+        method(QuarterBox(), **wrong)
+
+
+# --- DAME ---
+
+
+def test_hsv_is_colorsys():
+    copies = torch.rand(2, 3, 3, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    made = (hsv(copies) + 1) / 2
+    for pixel, expected in zip(made.permute(0, 2, 3, 1).reshape(-1, 3), ((copies + 1) / 2).permute(0, 2, 3, 1).reshape(-1, 3)):
+        assert torch.allclose(pixel, torch.tensor(colorsys.rgb_to_hsv(*expected.tolist())), atol=1e-5)
+
+
+def test_about_half_of_a_batch_changes_its_colours_and_grey_inputs_none():
+    torch.manual_seed(0)
+    copies = torch.rand(400, 3, 2, 2) * 2 - 1
+    changed = (half_in_hsv(copies) != copies).flatten(1).any(1)
+    assert 150 < changed.sum() < 250
+    grey = torch.rand(4, 1, 2, 2)
+    assert torch.equal(half_in_hsv(grey), grey)
+
+
+def test_each_channel_has_a_mask_of_its_own(noisy_image):
+    torch.manual_seed(0)
+    masks = ChannelMasks([MaskNetwork(3) for _ in range(3)], with_mean=True)(torch.rand(2, 3, 28, 28))
+    assert not torch.allclose(masks[:, 0], masks[:, 1])
+    assert torch.allclose(masks[:, 3], masks[:, :3].mean(1))
+    made = Dame(QuarterBox(), training=QUICK, **PARTS).explain(noisy_image, 0)
+    assert len(set(made.notes["channels"])) == 3
