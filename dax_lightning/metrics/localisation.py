@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dax_lightning.errors import InputError
-from dax_lightning.metrics.base import Metric
+from dax_lightning.explainer import Explainer
+from dax_lightning.metrics.base import Curve, Measured, Metric
+from dax_lightning.metrics.checks import given
+from dax_lightning.perturb import blurred
 from dax_lightning.types import Case, Explanation
 
 
@@ -30,6 +34,31 @@ def iou(
     above = saliency > saliency.mean() + k * saliency.std(correction=0)
     union = (above | truth).sum().item()
     return (above & truth).sum().item() / union if union else 0.0
+
+
+def iou_best(
+    saliency: Float[Tensor, "*space"], truth: Bool[Tensor, "*space"], ignore: Bool[Tensor, "*space"] | None = None
+) -> float:
+    """The highest IoU that any threshold on the map gives: what a map could score if its threshold were known beforehand.
+
+    Equal values fall together. Some threshold lets everything through, so no map that varies scores less than the truth's own
+    share of the picture. A flat map has no threshold: 0.
+
+    Returns:
+        0 to 1; 1 if and only if every value on the truth lies over every value beside it.
+
+    Example:
+        >>> import torch
+        >>> iou_best(torch.tensor([0.0, 0.3, 0.2, 0.9]), torch.tensor([False, False, True, True])) == 2 / 3
+        True
+    """
+    saliency, truth = _counted(saliency, truth, ignore)
+    values, order = saliency.sort(descending=True)
+    if not len(values) or values[0] == values[-1]:
+        return 0.0
+    hits, above = truth[order].cumsum(0), torch.arange(1, len(values) + 1)
+    last_of_its_value = torch.cat([values[1:] != values[:-1], torch.tensor([True])])
+    return (hits / (above + hits[-1] - hits).double())[last_of_its_value].max().item()
 
 
 def pointing(
@@ -68,33 +97,151 @@ def top_share(
         0.5
     """
     saliency, truth = _counted(saliency, truth, ignore)
-    wanted = max(1, round(share * saliency.numel()))
-    edge = saliency.sort(descending=True).values[wanted - 1]
-    above, tied = saliency > edge, saliency == edge
-    left = wanted - above.sum().item()
-    return (truth[above].sum().item() + left * truth[tied].float().mean().item()) / wanted
+    return _hits(saliency, truth, max(1, round(share * saliency.numel())))
+
+
+def mass_accuracy(
+    saliency: Float[Tensor, "*space"], truth: Bool[Tensor, "*space"], ignore: Bool[Tensor, "*space"] | None = None
+) -> float:
+    """Of all that speaks for the target (the map's positive values, summed), the part that lies on the truth.
+
+    What speaks against the target is left out on both sides. The map's zero matters: a method that adds a constant to its map
+    (RISE) moves towards the truth's own share of the picture. A map without positive values has no such mass: 0.
+
+    Returns:
+        0 to 1.
+
+    Example:
+        >>> import torch
+        >>> mass_accuracy(torch.tensor([3.0, 1.0, -5.0]), torch.tensor([True, False, False]))
+        0.75
+    """
+    saliency, truth = _counted(saliency.double(), truth, ignore)
+    mass = saliency.clamp(min=0)
+    total = mass.sum().item()
+    return mass[truth].sum().item() / total if total else 0.0
+
+
+def rank_accuracy(
+    saliency: Float[Tensor, "*space"], truth: Bool[Tensor, "*space"], ignore: Bool[Tensor, "*space"] | None = None
+) -> float:
+    """Of the highest places, as many as the truth has, the part that lies on the truth; ties count in proportion.
+
+    Returns:
+        0 to 1; a map that knows nothing gets the truth's own share of the picture; 0 where the truth is empty.
+
+    Example:
+        >>> import torch
+        >>> rank_accuracy(torch.tensor([4.0, 3.0, 2.0, 1.0]), torch.tensor([True, False, True, False]))
+        0.5
+    """
+    saliency, truth = _counted(saliency, truth, ignore)
+    size = int(truth.sum())
+    return _hits(saliency, truth, size) if size else 0.0
+
+
+def smoothed(saliency: Float[Tensor, "*space"], sigma: float) -> Float[Tensor, "*space"]:
+    """The map under a Gaussian blur; ``sigma`` is a share of the shorter side, 0 for none.
+
+    Raises:
+        InputError: ``sigma`` is negative.
+
+    Example:
+        >>> import torch
+        >>> smoothed(torch.tensor([[0.0, 1.0]]), 0.0).tolist()
+        [[0.0, 1.0]]
+    """
+    if not sigma >= 0:
+        raise InputError(f"metric.smoothing={sigma}: wanted 0 or more, a share of the shorter side such as 0.02")
+    return blurred(saliency[None], sigma)[0] if sigma else saliency
 
 
 @dataclass(frozen=True)
 class IoU(Metric):
-    """See :func:`iou`; ``k`` standard deviations over the mean make the threshold (as in the DAX paper)."""
+    """See :func:`iou`; ``k`` standard deviations over the mean make the threshold (as in the DAX paper).
+
+    ``smoothing`` blurs the map before: a Gaussian's standard deviation as a share of the shorter side, 0 for none.
+
+    Example:
+        >>> import torch
+        >>> truth = torch.tensor([[True, True, False, False]])
+        >>> made = Explanation(torch.tensor([[0.0, 1.0, 0.0, 0.0]]), target=0, score=1.0, queries=1, seconds=0.0)
+        >>> [IoU(0.0, smoothing)(Case("a", torch.zeros(3, 1, 4), 0, truth), made) for smoothing in (0.0, 1.0)]
+        [0.5, 1.0]
+    """
 
     k: float = 1.0
-    higher_is_better: ClassVar[bool] = True
+    smoothing: float = 0.0
+    higher_is_better: ClassVar[bool | None] = True
     needs_truth: ClassVar[bool] = True
 
-    def _measure(self, case: Case, explanation: Explanation) -> float:
-        return iou(explanation.saliency, _truth(case), case.ignore, self.k)
+    def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float:
+        return iou(smoothed(explanation.saliency, self.smoothing), _truth(case), case.ignore, self.k)
+
+
+@dataclass(frozen=True)
+class IoUBest(Metric):
+    """See :func:`iou_best`; its curve is :func:`iou` at each k from ``k_min`` to ``k_max`` in steps of ``k_step``.
+
+    ``smoothing`` is as in :class:`IoU`.
+
+    Example:
+        >>> len(IoUBest().ks())
+        61
+    """
+
+    k_min: float = -2.0
+    k_max: float = 4.0
+    k_step: float = 0.1
+    smoothing: float = 0.0
+    higher_is_better: ClassVar[bool | None] = True
+    needs_truth: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.k_step <= 0 or self.k_max < self.k_min:
+            raise InputError(
+                f"metric.k_min={self.k_min}, k_max={self.k_max}, k_step={self.k_step}: wanted k_min up to k_max in positive steps"
+            )
+
+    def ks(self) -> list[float]:
+        """The k of the curve, ascending."""
+        count = int((self.k_max - self.k_min) / self.k_step + 1e-9) + 1  # the last one in spite of rounding
+        return [round(self.k_min + self.k_step * i, 9) for i in range(count)]
+
+    def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> Measured:
+        parts = smoothed(explanation.saliency, self.smoothing), _truth(case), case.ignore
+        curve = Curve(self.ks(), [iou(*parts, k) for k in self.ks()], "k", "IoU above mean + k standard deviations")
+        return Measured(iou_best(*parts), curve)
+
+
+@dataclass(frozen=True)
+class IoUWrongLabel(Metric):
+    """IoU of the truth and the map for a class that is not in the picture (as in the DAX paper's Table II); lower is better.
+
+    The explainer is run again, for ``case.wrong``; a map that lies on the object whatever is asked scores as high as its
+    :class:`IoU`. A map at random scores its chance, so low numbers say something only beside a high :class:`IoU`.
+    Range 0 to 1; ``None`` where ``case.wrong`` is.
+    """
+
+    k: float = 1.0
+    higher_is_better: ClassVar[bool | None] = False
+    needs_truth: ClassVar[bool] = True
+    needs_explainer: ClassVar[bool] = True
+
+    def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float | None:
+        if case.wrong is None:
+            return None
+        return iou(given(explainer).explain_case(case, case.wrong).saliency, _truth(case), case.ignore, self.k)
 
 
 @dataclass(frozen=True)
 class Pointing(Metric):
     """See :func:`pointing` (Zhang et al., "Top-down Neural Attention by Excitation Backprop", 2016)."""
 
-    higher_is_better: ClassVar[bool] = True
+    higher_is_better: ClassVar[bool | None] = True
     needs_truth: ClassVar[bool] = True
 
-    def _measure(self, case: Case, explanation: Explanation) -> float:
+    def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float:
         return pointing(explanation.saliency, _truth(case), case.ignore)
 
 
@@ -103,15 +250,45 @@ class TopShare(Metric):
     """See :func:`top_share`."""
 
     share: float = 0.1
-    higher_is_better: ClassVar[bool] = True
+    higher_is_better: ClassVar[bool | None] = True
     needs_truth: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise InputError(f"metric.share={self.share}: wanted in (0, 1]")
 
-    def _measure(self, case: Case, explanation: Explanation) -> float:
+    def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float:
         return top_share(explanation.saliency, _truth(case), case.ignore, self.share)
+
+
+@dataclass(frozen=True)
+class RelevanceMass(Metric):
+    """See :func:`mass_accuracy` (Arras et al., "CLEVR-XAI: a benchmark dataset for the ground truth evaluation", 2022)."""
+
+    higher_is_better: ClassVar[bool | None] = True
+    needs_truth: ClassVar[bool] = True
+
+    def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float:
+        return mass_accuracy(explanation.saliency, _truth(case), case.ignore)
+
+
+@dataclass(frozen=True)
+class RelevanceRank(Metric):
+    """See :func:`rank_accuracy` (Arras et al., "CLEVR-XAI: a benchmark dataset for the ground truth evaluation", 2022)."""
+
+    higher_is_better: ClassVar[bool | None] = True
+    needs_truth: ClassVar[bool] = True
+
+    def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float:
+        return rank_accuracy(explanation.saliency, _truth(case), case.ignore)
+
+
+def _hits(saliency: Tensor, truth: Tensor, wanted: int) -> float:
+    """Share of the ``wanted`` highest places that lies on the truth; places tied at the edge count in proportion."""
+    edge = saliency.sort(descending=True).values[wanted - 1]
+    above, tied = saliency > edge, saliency == edge
+    left = wanted - above.sum().item()
+    return (truth[above].sum().item() + left * truth[tied].float().mean().item()) / wanted
 
 
 def _truth(case: Case) -> Tensor:

@@ -1,0 +1,21 @@
+"""What a metric may count on when it is asked."""
+
+from dax_lightning.errors import InputError
+from dax_lightning.explainer import Explainer
+
+
+def given(explainer: Explainer | None) -> Explainer:
+    """The explainer that a metric needs.
+
+    Raises:
+        InputError: there is none.
+
+    Example:
+        >>> given(None)
+        Traceback (most recent call last):
+        ...
+        dax_lightning.errors.InputError: this metric asks the black box: call it with the explainer that made the map
+    """
+    if explainer is None:
+        raise InputError("this metric asks the black box: call it with the explainer that made the map")
+    return explainer

@@ -1,0 +1,72 @@
+"""Does the map speak of this model at all? A model with shuffled weights should get another map."""
+
+import copy
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, cast
+
+import torch
+from torch import nn
+
+from dax_lightning.black_box import TorchBlackBox
+from dax_lightning.black_box.base import Outputs
+from dax_lightning.errors import ModelError
+from dax_lightning.explainer import Explainer
+from dax_lightning.metrics.base import Metric
+from dax_lightning.metrics.checks import given
+from dax_lightning.metrics.sensitivity import rank_correlation
+from dax_lightning.types import Case, Explanation
+
+
+@torch.no_grad()
+def shuffled(module: nn.Module, seed: int = 0) -> nn.Module:
+    """A copy whose parameters have their values permuted, each tensor within itself; buffers stay (running statistics).
+
+    Example:
+        >>> layer = nn.Linear(8, 8)
+        >>> other = shuffled(layer)
+        >>> before, after = layer.weight.flatten(), other.weight.flatten()
+        >>> torch.equal(before, after), torch.equal(before.msort(), after.msort())
+        (False, True)
+    """
+    other, generator = copy.deepcopy(module), torch.Generator().manual_seed(seed)
+    for parameter in other.parameters():
+        order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
+        parameter.copy_(parameter.flatten()[order].view_as(parameter))
+    return other
+
+
+@dataclass(frozen=True)
+class Randomisation(Metric):
+    """Absolute :func:`rank_correlation` of the map and the map of a model with :func:`shuffled` weights; lower is better.
+
+    A map that stays was drawn from the picture and not from the model. Range 0 to 1; a map at random, which no model changes,
+    gets 1. The other model's rows are not the black box's, so they are not counted as its queries. ``None`` where the black box
+    is no torch module, where the map is flat, or where the shuffled model has no finite answer. After Adebayo et al., "Sanity
+    checks for saliency maps", 2018 (all layers at once).
+
+    Args:
+        seed: of the shuffling.
+    """
+
+    seed: int = 0
+    higher_is_better: ClassVar[bool | None] = False
+    needs_truth: ClassVar[bool] = False
+    needs_explainer: ClassVar[bool] = True
+
+    def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float | None:
+        box, saliency = given(explainer).black_box, explanation.saliency
+        if not isinstance(box, TorchBlackBox) or saliency.min() == saliency.max():
+            return None
+        try:
+            other = given(explainer).again(black_box=_shuffled_box(box, self.seed)).explain_case(case, explanation.target)
+        except ModelError:
+            return None
+        return abs(rank_correlation(saliency, other.saliency))
+
+
+@lru_cache(maxsize=1)  # the same for all cases and explainers of a run
+def _shuffled_box(box: TorchBlackBox, seed: int) -> TorchBlackBox:
+    mean, std = (tuple(each.flatten().tolist()) for each in (box.mean, box.std))
+    module, outputs = shuffled(box.module, seed), cast(Outputs, box.outputs)
+    return TorchBlackBox(module, box.view, mean, std, box.classes, outputs, box.batch_size, str(box.device))

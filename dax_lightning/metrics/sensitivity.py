@@ -1,0 +1,114 @@
+"""Does the map stay the same where it should? Another seed, or noise that can't be seen, should change little."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.stats import rankdata
+from torch import Tensor
+
+from dax_lightning.errors import InputError
+from dax_lightning.explainer import Explainer
+from dax_lightning.metrics.base import Metric
+from dax_lightning.metrics.checks import given
+from dax_lightning.types import Case, Explanation
+
+
+def rank_correlation(first: Float[Tensor, "*space"], second: Float[Tensor, "*space"]) -> float:
+    """Spearman's rank correlation of two maps over all their places; ties share the mean of their ranks.
+
+    A flat map orders nothing: its correlation with any map is taken as 0.
+
+    Returns:
+        -1 (the reverse order) to 1 (the same order).
+
+    Raises:
+        InputError: the maps differ in shape.
+
+    Example:
+        >>> round(rank_correlation(torch.tensor([0.1, 0.2, 9.0]), torch.tensor([1.0, 2.0, 3.0])), 6)
+        1.0
+    """
+    if first.shape != second.shape:
+        raise InputError(f"maps of shapes {tuple(first.shape)} and {tuple(second.shape)} can't be compared: wanted the same")
+    one, other = (rankdata(each.flatten().numpy()) for each in (first, second))
+    one, other = one - one.mean(), other - other.mean()
+    size = np.linalg.norm(one) * np.linalg.norm(other)
+    return float(np.clip(one @ other / size, -1, 1)) if size else 0.0
+
+
+def noisy(x: Float[Tensor, "c *space"], sigma: float, seed: int) -> Float[Tensor, "c *space"]:
+    """``x`` with Gaussian noise, clamped to [0, 1]; ``sigma`` is its standard deviation in the same units.
+
+    Example:
+        >>> noisy(torch.ones(3, 2, 2), sigma=0.1, seed=0).max().item()
+        1.0
+    """
+    return (x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class StabilitySeeds(Metric):
+    """Mean :func:`rank_correlation` of the map with the maps that ``seeds`` other seeds give; -1 to 1, 1 is best.
+
+    A deterministic explainer needs no query: its map is compared with itself. Every place counts, void or not, since no truth
+    is asked. A map at random gives 0, and so does a flat one.
+
+    Args:
+        seeds: how many; each costs as much as the explanation.
+    """
+
+    seeds: int = 2
+    higher_is_better: ClassVar[bool | None] = True
+    needs_truth: ClassVar[bool] = False
+    needs_explainer: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise InputError(f"metric.seeds={self.seeds}: it must be at least 1 other seed")
+
+    def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float:
+        return _agreement(explanation, self._others(case, explanation, given(explainer)))
+
+    def _others(self, case: Case, explanation: Explanation, explainer: Explainer) -> Iterable[Explanation]:
+        if explainer.deterministic:
+            return [explanation]
+        others = (explainer.again(seed=explainer.seed + 1 + i) for i in range(self.seeds))
+        return (other.explain_case(case, explanation.target) for other in others)
+
+
+@dataclass(frozen=True)
+class StabilityNoise(Metric):
+    """Mean :func:`rank_correlation` of the map with the maps of the input under small noise; -1 to 1, 1 is best.
+
+    Explainers draw their copies anew for each input, so a sampling method's number holds what another seed would change too:
+    read it beside :class:`StabilitySeeds`. The noise is the same for all explainers. Every place counts, void or not. After
+    Alvarez-Melis and Jaakkola, "On the robustness of interpretability methods", 2018, with ranks in place of distances.
+
+    Args:
+        sigma: the noise's standard deviation, in units of the input's range; 0.02 is 5 of 255 grey levels.
+        repeats: how many noises; each costs as much as the explanation.
+        seed: of the noise.
+    """
+
+    sigma: float = 0.02
+    repeats: int = 2
+    seed: int = 0
+    higher_is_better: ClassVar[bool | None] = True
+    needs_truth: ClassVar[bool] = False
+    needs_explainer: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.sigma <= 0 or self.repeats < 1:
+            raise InputError(f"metric.sigma={self.sigma}, repeats={self.repeats}: wanted a positive sigma and 1 repeat or more")
+
+    def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float:
+        noised = (replace(case, x=noisy(case.x, self.sigma, self.seed + i)) for i in range(self.repeats))
+        return _agreement(explanation, (given(explainer).explain_case(other, explanation.target) for other in noised))
+
+
+def _agreement(explanation: Explanation, others: Iterable[Explanation]) -> float:
+    return float(np.mean([rank_correlation(explanation.saliency, other.saliency) for other in others]))
