@@ -9,7 +9,6 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-import pandas as pd
 
 from dax_lightning.errors import InputError
 from dax_lightning.report.canvas import as_uri
@@ -60,7 +59,8 @@ def gallery(folder: Path, rows: list[Row]) -> Gallery:
         Gallery(leading=[], others=[], left_out=0)
     """
     done = [row for row in rows if row["status"] != "failed"]
-    varying = [key for key in SETTING if key == "explainer" or len({str(row[key]) for row in done}) > 1]
+    several = {key for key in SETTING if len({str(row[key]) for row in done}) > 1}
+    varying = [key for key in SETTING if key in several or (key == "explainer" and not any(row.get("label") for row in done))]
     room, entries = PICTURES, []
     for n, (rank, group) in enumerate(_ranked(done)):
         part = group[: min(A_CASE, room)]
@@ -72,14 +72,14 @@ def gallery(folder: Path, rows: list[Row]) -> Gallery:
     return Gallery(entries[:LEADING], entries[LEADING:], len(done) - (PICTURES - room))
 
 
-def with_warnings(folder: Path, rows: list[Row]) -> list[Row]:
-    """Add to each row its ``warnings``, read from the explanation's ``.json``.
+def with_notes(folder: Path, rows: list[Row]) -> list[Row]:
+    """Add to each row its ``warnings``, ``history`` (training, an item an epoch) and ``curves``, read from the ``.json``.
 
     Example:
-        >>> with_warnings(Path("no such folder"), [{"job": "", "case": "a", "explainer": "dax"}])[0]["warnings"]
+        >>> with_notes(Path("no such folder"), [{"job": "", "case": "a", "explainer": "dax"}])[0]["warnings"]
         []
     """
-    return [{**row, "warnings": _read_warnings(find(folder, row, "explanations", ".json"))} for row in rows]
+    return [{**row, **_read_notes(find(folder, row, "explanations", ".json"))} for row in rows]
 
 
 def warnings_by_text(rows: list[Row]) -> list[dict[str, Any]]:
@@ -104,16 +104,59 @@ def find(folder: Path, row: Row, kind: str, suffix: str) -> Path | None:
         >>> find(Path("."), {"job": "", "case": "../../etc/x", "explainer": "dax"}, "explanations", ".png") is None
         True
     """
-    place = Path(folder, row["job"], kind)
-    file = Path(place, f"{row['case']}__{row['explainer']}{suffix}")
+    return _inside(Path(folder, row["job"], kind), f"{row['case']}__{row['explainer']}{suffix}")
+
+
+def find_input(folder: Path, row: Row) -> Path | None:
+    """Find the picture of a row's case as the black box saw it, if it is there.
+
+    Example:
+        >>> find_input(Path("."), {"job": "", "case": "cat"}) is None
+        True
+    """
+    return _inside(Path(folder, row["job"], "explanations", "inputs"), f"{row['case']}.png")
+
+
+def map_of(folder: Path, row: Row) -> np.ndarray | None:
+    """Read a row's saliency map, if it is there and can be read.
+
+    Example:
+        >>> map_of(Path("."), {"job": "", "case": "cat", "explainer": "dax"}) is None
+        True
+    """
+    try:
+        with np.load(find(folder, row, "explanations", ".npz") or "", allow_pickle=False) as arrays:
+            return arrays["saliency"]
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile):
+        return None  # its picture, if there is one, is shown all the same
+
+
+def picture_of(folder: Path, row: Row, width: int | None = None) -> str | None:
+    """Read a row's panel as a ``data:`` address, ``width`` pixels wide at most, if it is there and can be read.
+
+    Example:
+        >>> picture_of(Path("."), {"job": "", "case": "cat", "explainer": "dax"}) is None
+        True
+    """
+    file = find(folder, row, "explanations", ".png")
+    try:
+        return as_uri(file, width) if file else None
+    except OSError:
+        return None  # the page says that there is no picture
+
+
+def _inside(place: Path, name: str) -> Path | None:
+    file = Path(place, name)
     return file if file.parent == place and os.path.isfile(file) else None  # os.path, as it bears names too long or odd
 
 
-def _read_warnings(file: Path | None) -> list[str]:
+def _read_notes(file: Path | None) -> Row:
     try:
-        return [str(text) for text in json.loads(file.read_text(encoding="utf-8"))["warnings"]] if file else []
-    except (ValueError, KeyError, TypeError):
-        return ["its .json can’t be read, so its warnings are not known"]
+        said = json.loads(file.read_text(encoding="utf-8")) if file else {"warnings": []}
+        warnings = [str(text) for text in said["warnings"]]
+        return {"warnings": warnings, "history": said.get("notes", {}).get("history"), "curves": said.get("curves") or {}}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {"warnings": ["its .json can’t be read, so its warnings are not known"], "history": None, "curves": {}}
 
 
 def _mean_iou(rows: list[Row]) -> float:
@@ -135,39 +178,24 @@ def _ranked(done: list[Row]) -> list[tuple[str, list[Row]]]:
 
 
 def _name(row: Row, varying: list[str]) -> str:
-    texts = [f"q={row[key]:g}" if isinstance(row[key], float) else str(row[key]) for key in varying if row[key] == row[key]]
-    return row.get("label") or " · ".join(text for text in texts if text)
+    keys = [key for key in varying if key == "explainer"] if row.get("label") else varying  # the label names the others
+    texts = [f"q={row[key]:g}" if isinstance(row[key], float) else str(row[key]) for key in keys if row[key] == row[key]]
+    return " · ".join(text for text in (row.get("label") or "", *texts) if text)
 
 
 def _panel(folder: Path, row: Row, name: str, *, curves: bool) -> Panel:
-    history = _curves(find(folder, row, "curves", ".csv")) if curves else None
-    return Panel(row, name, _picture(find(folder, row, "explanations", ".png")), history)
+    return Panel(row, name, picture_of(folder, row), _curves(row["history"]) if curves and row["history"] else None)
 
 
-def _picture(file: Path | None) -> str | None:
+def _curves(history: Any) -> str | None:
     try:
-        return as_uri(file) if file else None
-    except OSError:
-        return None  # the page says that there is no picture
-
-
-def _curves(file: Path | None) -> str | None:
-    try:
-        return as_uri(draw_curves(pd.read_csv(file))) if file else None
-    except (InputError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError):
-        return None
+        return as_uri(draw_curves(history))
+    except (InputError, ValueError, TypeError, AttributeError):
+        return None  # a history that is no history costs its chart alone
 
 
 def _side_by_side(folder: Path, rows: list[Row], varying: list[str]) -> str | None:
     """Draw the maps of one case beside each other, where there is more than one."""
-    found = [(_name(row, varying), _map(find(folder, row, "explanations", ".npz"))) for row in rows]
+    found = [(_name(row, varying), map_of(folder, row)) for row in rows]
     maps = [(name, saliency) for name, saliency in found if saliency is not None]
     return as_uri(draw_maps(maps)) if len(maps) > 1 else None
-
-
-def _map(file: Path | None) -> np.ndarray | None:
-    try:
-        with np.load(file or "", allow_pickle=False) as arrays:
-            return arrays["saliency"]
-    except (OSError, ValueError, KeyError, TypeError, BadZipFile):
-        return None  # its picture, if there is one, is shown all the same

@@ -3,21 +3,23 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from dax_lightning.report.canvas import as_uri
-from dax_lightning.report.curves import draw_quality
-from dax_lightning.report.gallery import gallery, warnings_by_text, with_warnings
-from dax_lightning.report.tables import SETTING, metric_columns, read_rows, records, summarise, typed
+from dax_lightning.report.comparison import Picture, compare, cost_charts, cost_pictures
+from dax_lightning.report.gallery import gallery, warnings_by_text, with_notes
+from dax_lightning.report.known import Known, read_known
+from dax_lightning.report.paper import asked_table, paper_table
+from dax_lightning.report.parts import Part, compares, parts_of
+from dax_lightning.report.tables import PLACE, SETTING, metric_columns, read_rows, records, summarise, typed
 
-PLOTTED = 6  # metrics drawn against cost; the tables hold all
+PLOTTED = 4  # metrics drawn against cost; the tables hold all
 
 
 def write_report(folder: Path) -> Path:
@@ -41,11 +43,15 @@ def write_report(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Table:
-    """A summary to print: its heading, its numbers, and which of its columns name the group."""
+    """A summary to print: its heading, its numbers, and which of its columns name the group.
+
+    ``best`` holds, for each metric with a direction, the lines that are best.
+    """
 
     title: str
     groups: pd.DataFrame
     keys: list[str]
+    best: dict[str, list[Any]] = field(default_factory=dict)
 
 
 def overrides(folder: Path) -> list[str]:
@@ -61,14 +67,14 @@ def overrides(folder: Path) -> list[str]:
 
 
 def summarise_by(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Summarise rows by columns, the task before them if there are several, all metrics included.
+    """Summarise rows by columns, task and black box before them if there are several, all metrics included.
 
     Example:
         >>> rows = typed(pd.DataFrame({"task": ["voc", "esc10"], "case": "a", "explainer": "dax", "status": "ok"}))
         >>> list(summarise_by(rows, ["explainer"])["task"])
         ['voc', 'esc10']
     """
-    return summarise(rows, ["task", *by] if len(set(rows["task"])) > 1 else list(by), metric_columns(rows))
+    return summarise(rows, [*(key for key in PLACE if rows[key].nunique() > 1), *by], metric_columns(rows))
 
 
 def render(
@@ -96,11 +102,22 @@ def render(
         ...     render(Path(folder), typed(pd.DataFrame()), [], Table("", pd.DataFrame(), []), facts={"Sweep": "none"}).name
         'report.html'
     """
-    found, metrics = with_warnings(folder, records(rows)), metric_columns(rows)
-    words = {"rows": found, "tables": tables, "metrics": metrics, "facts": _facts(rows) | facts, "missing": missing or {}}
-    words |= {"warnings": warnings_by_text(found), "gallery": gallery(folder, found), "quality": _quality(chart, metrics)}
+    jobs = [Path(folder, job) for job in dict.fromkeys(rows["job"])]
+    known, parts, metrics = read_known(jobs), parts_of(rows), metric_columns(rows)
+    found, compared = with_notes(folder, records(rows)), compares(parts)
+    words = {"rows": found, "metrics": metrics, "known": known, "facts": _facts(rows) | facts, "missing": missing or {}}
+    words |= {"tables": [_part_table(part, metrics, known) for part in parts] if compared else tables}
+    words |= {"quality": cost_pictures(parts, _plotted(metrics, known)) if compared else _quality(chart, metrics)}
+    words |= {"comparison": compare(folder, parts, found, known), "paper": paper_table(asked_table(jobs), parts)}
+    words |= {"warnings": warnings_by_text(found), "gallery": gallery(folder, found)}
     words |= {"count": Counter(row["status"] for row in found), "failed": [row for row in found if row["status"] == "failed"]}
     words |= {"title": ", ".join(_listed(rows["task"])) or "no rows", "place": Path(folder).resolve().name}
+    path = Path(folder, "report.html")
+    path.write_text(_template().render(words), encoding="utf-8", errors="xmlcharrefreplace")
+    return path
+
+
+def _template() -> Template:
     made = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -108,10 +125,8 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["number"] = number
-    path = Path(folder, "report.html")
-    path.write_text(made.get_template("page.html.j2").render(words), encoding="utf-8", errors="xmlcharrefreplace")
-    return path
+    made.filters |= {"number": number, "signed": signed}
+    return made.get_template("page.html.j2")
 
 
 def number(value: object, digits: int = 3) -> str:
@@ -128,9 +143,33 @@ def number(value: object, digits: int = 3) -> str:
     return f"{value:.3g}" if abs(value) >= 1e7 else f"{value:,.{digits}f}"
 
 
+def signed(value: float) -> str:
+    """Print a difference with its sign.
+
+    Example:
+        >>> signed(0.0312), signed(-0.2), signed(float("nan"))
+        ('+0.031', '−0.200', '–')
+    """
+    return f"{value:+.3f}".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def _part_table(part: Part, metrics: list[str], known: Known) -> Table:
+    """One line a method; the best of each metric is known where its direction is."""
+    varying = [key for key in SETTING if key == "explainer" or part.rows[key].astype(str).nunique() > 1]
+    groups = summarise(part.rows, varying, metrics)
+    title = f"Results: {part.title}" if part.title else "Results"
+    return Table(title, groups, varying, {metric: known.best(groups, metric) for metric in metrics})
+
+
+def _plotted(metrics: list[str], known: Known) -> list[str]:
+    """The metrics that are drawn against cost: those with a direction, if any is known, IoU first."""
+    return (known.main(metrics) if known.higher_is_better else sorted(metrics, key=lambda metric: metric != "iou"))[:PLOTTED]
+
+
 def _facts(rows: pd.DataFrame) -> dict[str, str]:
     names = {
         "Task": "task",
+        "Black box": "black_box",
         "Explainer": "explainer",
         "Loss": "loss",
         "Segmenter": "segmenter",
@@ -140,7 +179,8 @@ def _facts(rows: pd.DataFrame) -> dict[str, str]:
     found = {label: ", ".join(_listed(rows[column])) for label, column in names.items()}
     found |= {"Cases": f"{len(rows.drop_duplicates(['task', 'case'])):,}", "Rows": f"{len(rows):,}"}
     found |= {"Time": f"{rows['seconds'].sum():,.1f} s, {rows['seconds_black_box'].sum():,.1f} s of it in the black box"}
-    found |= {"Queries": number(rows["queries"].sum(), 0)}
+    own = rows["metric_queries"].sum()
+    found |= {"Queries": number(rows["queries"].sum(), 0) + (f", and {number(own, 0)} by the metrics" if own else "")}
     return {label: text for label, text in found.items() if text}
 
 
@@ -149,14 +189,11 @@ def _listed(column: Iterable[Any], most: int = 8) -> list[str]:
     return texts if len(texts) <= most else [*texts[:most], f"{len(texts) - most} more"]
 
 
-def _quality(table: Table, metrics: list[str]) -> str | None:
+def _quality(table: Table, metrics: list[str]) -> list[Picture]:
     """Draw the metrics of at least two groups against cost; groups that differ in ``q`` alone share a line."""
     groups = [group for group in records(table.groups) if math.isfinite(group["queries"] + group["seconds"])]
-    if len(groups) < 2:
-        return None
     varying = [k for k in table.keys if k != "q" and len({group[k] for group in groups}) > 1] or ["explainer"]
     for group in groups:
         group["_series"] = " · ".join(str(group[k]) for k in varying if group[k] != "")
-    compared = [metric for metric in metrics if sum(group[metric] == group[metric] for group in groups) > 1]
-    first = sorted(compared, key=lambda metric: metric != "iou")[:PLOTTED]
-    return as_uri(draw_quality(pd.DataFrame(groups), "_series", first)) if first else None
+    first = sorted(metrics, key=lambda metric: metric != "iou")[:PLOTTED]
+    return cost_charts(pd.DataFrame(groups), "_series", first) if len(groups) > 1 else []

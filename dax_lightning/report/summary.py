@@ -9,6 +9,8 @@ from dax_lightning.errors import InputError
 from dax_lightning.report.page import Table, overrides, render, summarise_by
 from dax_lightning.report.tables import NEEDED, SETTING, read_rows, records, typed
 
+_NAMED = ("seed", "black_box", "explainer")  # a row's own columns name these
+
 
 def write_summary(folder: Path) -> Path:
     """Gather a multirun's jobs into ``summary.csv`` and ``report.html`` in its folder; gives the page's path.
@@ -38,6 +40,7 @@ def write_summary(folder: Path) -> Path:
     own = {job: [item for item in items if item not in shared] for job, items in given.items()}
     rows = typed(raw)
     rows["label"] = [" ".join(own[job]) or f"job {job}" for job in rows["job"]]
+    rows["setting"] = [" ".join(i for i in own[job] if i.split("=")[0] not in _NAMED) for job in rows["job"]]
     rows["overrides"] = [_setting(own[row["job"]], row) for row in records(rows)]
     by_job, by_setting = _tables(rows, said={item.split("=")[0] for items in own.values() for item in items})
     tables = [by_job, by_setting] if len(by_setting.groups) < len(by_job.groups) else [by_job]

@@ -10,9 +10,11 @@ from jaxtyping import Float
 
 from dax_lightning.errors import InputError
 
-TEXT = ("job", "overrides", "task", "case", "explainer", "loss", "segmenter", "target_name", "status", "error")
-NUMBERS = ("seed", "q", "target", "score", "queries", "seconds", "seconds_black_box", "peak_mb")
+TEXT = ("job", "overrides", "setting", "task", "case", "explainer", "black_box", "loss", "segmenter")
+TEXT += ("target_name", "status", "error")
+NUMBERS = ("seed", "q", "target", "score", "queries", "metric_queries", "seconds", "seconds_black_box", "peak_mb")
 NEEDED = ("task", "case", "explainer", "status")
+PLACE = ("task", "black_box")
 SETTING = ("explainer", "loss", "segmenter", "q")
 
 
@@ -81,8 +83,7 @@ def bootstrap_interval(values: Float[np.ndarray, " n"], draws: int = 1000, seed:
     if len(values) < 2:
         return float("nan"), float("nan")
     generator = np.random.default_rng(seed)
-    means = [values[generator.integers(0, len(values), len(values))].mean() for _ in range(draws)]
-    low, high = np.percentile(means, (2.5, 97.5))
+    low, high = np.percentile(values[generator.integers(0, len(values), (draws, len(values)))].mean(1), (2.5, 97.5))
     return float(low), float(high)
 
 
@@ -103,6 +104,19 @@ def summarise(rows: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -> 
     """
     groups = rows.groupby(list(by), dropna=False, sort=False)
     return pd.DataFrame([{**dict(zip(by, cast(tuple, key), strict=True)), **_line(group, metrics)} for key, group in groups])
+
+
+def by_case(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Give a metric's value of every case (lines) by every explainer (columns); rows of one case are averaged first.
+
+    Example:
+        >>> rows = typed(pd.DataFrame({"case": ["a", "a"], "explainer": "dax", "status": "ok", "iou": ["0.5", "0.7"]}))
+        >>> by_case(rows, "iou")["dax"].tolist()
+        [0.6]
+    """
+    done = rows.loc[rows["status"] != "failed"]
+    table = done.groupby(["task", "case", "explainer"], sort=False)[metric].mean().unstack("explainer")
+    return table.reindex(columns=list(dict.fromkeys(rows["explainer"])))
 
 
 def records(rows: pd.DataFrame) -> list[dict[str, Any]]:

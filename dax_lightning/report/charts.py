@@ -1,0 +1,224 @@
+"""Charts that compare methods: lines against a cost or along a curve, and differences with their intervals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from dax_lightning.report.canvas import GREY, INK, MARKERS, RULE, SERIES, axes_at, dress, printable, style
+
+TOGETHER = 7  # more lines than this, in one pair of axes, can't be followed: each then has its own, the others grey behind it
+LABEL = 0.165  # inches a direct label
+DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
+REFERENCE = "lime"  # drawn dark behind each method where every method has its own axes
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method in a chart: its mean and its 95 % interval along ``x``; NaN where there is none."""
+
+    name: str
+    x: Float[np.ndarray, " n"]
+    y: Float[np.ndarray, " n"]
+    low: Float[np.ndarray, " n"]
+    high: Float[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over the same two quantities, and their names."""
+
+    title: str
+    x_name: str
+    y_name: str
+    lines: list[Line]
+
+    @property
+    def apart(self) -> bool:
+        """Whether there are too many lines for one pair of axes; single points are not.
+
+        Example:
+            >>> Chart("", "", "", [Line("dax", *[np.arange(3.0)] * 4)] * 20).apart
+            True
+        """
+        return len(self.lines) > TOGETHER and max(len(line.x) for line in self.lines) > 1
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether the x are all above 0 and range over a factor of more than 20.
+
+        Example:
+            >>> Chart("", "", "", [Line("dax", *[np.array([1.0, 99.0])] * 4)]).logarithmic
+            True
+        """
+        x = np.concatenate([line.x for line in self.lines])
+        return bool(0 < 20 * x.min() < x.max())
+
+
+def draw_chart(chart: Chart) -> Figure:
+    """Draw lines with their names beside them and bands of their intervals; many lines each in axes of their own.
+
+    A line of one point is drawn with an interval bar. Axes of their own are only for lines of several points.
+
+    Example:
+        >>> line = Line("dax", np.arange(3.0), np.ones(3), np.zeros(3), np.full(3, 2.0))
+        >>> len(draw_chart(Chart("iou", "queries", "iou", [line])).axes), len(draw_chart(Chart("", "", "", [line] * 12)).axes)
+        (1, 12)
+    """
+    return _apart(chart) if chart.apart else _together(chart)
+
+
+def draw_forest(tables: Sequence[tuple[str, bool, pd.DataFrame]], names: Sequence[str]) -> Figure:
+    """Draw differences as dots with their 95 % intervals, a line a method; filled where Holm's p is below 0.05.
+
+    Args:
+        tables: for each metric its title, whether higher is better, and
+            what :func:`dax_lightning.report.paired.paired_differences` gives.
+        names: the methods from top to bottom.
+
+    Example:
+        >>> table = pd.DataFrame([{"explainer": "dax", "difference": 0.1, "low": 0.0, "high": 0.2, "p_holm": 0.01}])
+        >>> len(draw_forest([("iou minus lime’s", True, table)], ["dax"]).axes)
+        1
+    """
+    left, wide, row = 1.45, 1.95, 0.19
+    figure = Figure(figsize=(left + len(tables) * (wide + 0.2), 0.75 + row * len(names) + 0.3))
+    for n, (title, up, table) in enumerate(tables):
+        axes = axes_at(figure, left + n * (wide + 0.2), 0.62, wide, row * len(names))
+        _differences(axes, table, names)
+        _dress_forest(axes, title, up, list(names) if n == 0 else [], len(names))
+    return figure
+
+
+def spread(places: Float[np.ndarray, " n"], gap: float, low: float = 0.0, high: float = 1.0) -> Float[np.ndarray, " n"]:
+    """Move places as little as needed so that neighbours are ``gap`` apart and, if there is room, within [low, high].
+
+    Example:
+        >>> spread(np.array([0.5, 0.5, 0.9]), 0.2).round(2).tolist()
+        [0.4, 0.6, 0.9]
+    """
+    order = np.argsort(places, kind="stable")
+    runs: list[list[float]] = []  # each a block of labels that touch: [centre of its first label, how many]
+    for place in places[order]:
+        runs.append([float(np.clip(place, low, high)), 1])
+        while len(runs) > 1 and runs[-1][0] - runs[-2][0] < gap * runs[-2][1]:
+            (first, n), (second, m) = runs[-2:]
+            start = (first * n + (second - gap * n) * m) / (n + m)
+            runs[-2:] = [[min(max(start, low), max(high - gap * (n + m - 1), low)), n + m]]
+    moved = np.empty(len(places))
+    moved[order] = [start + gap * k for start, n in runs for k in range(int(n))]
+    return moved
+
+
+def look(k: int) -> dict[str, Any]:
+    """Colour, dash and marker of the k-th line: 8 colours told apart by the colour-blind, then the same dashed, then dotted.
+
+    Example:
+        >>> look(0)["color"] == look(8)["color"], look(0)["linestyle"] == look(8)["linestyle"]
+        (True, False)
+    """
+    repeat = k // len(SERIES)
+    return {
+        "color": SERIES[k % len(SERIES)],
+        "linestyle": DASHES[repeat % len(DASHES)],
+        "marker": MARKERS[(k + repeat) % len(MARKERS)],
+    }
+
+
+def _together(chart: Chart) -> Figure:
+    high = max(2.2, LABEL * len(chart.lines))
+    figure = Figure(figsize=(5.6, high + 0.85))
+    axes = axes_at(figure, 0.62, 0.35, 3.35, high)
+    for k, line in enumerate(chart.lines):
+        _line(axes, line, look(k))
+    dress(axes, chart.title, chart.x_name)
+    if chart.logarithmic:
+        axes.set_xscale("log")
+    _label(axes, chart.lines, LABEL / high)
+    return figure
+
+
+def _line(axes: Axes, line: Line, drawn: dict[str, Any]) -> None:
+    dense = len(line.x) > 12  # a curve, not some settings
+    axes.plot(line.x, line.y, linewidth=1.5, markersize=0 if dense else 4.5, **drawn)
+    if len(line.x) > 1:
+        axes.fill_between(line.x, line.low, line.high, color=drawn["color"], alpha=0.13, linewidth=0)
+    elif np.isfinite(line.low).all():
+        axes.vlines(line.x, line.low, line.high, color=drawn["color"], linewidth=1)
+
+
+def _label(axes: Axes, lines: Sequence[Line], gap: float) -> None:
+    """Write each line's name to the right, as near to its end as the others let it."""
+    axes.figure.draw_without_rendering()  # so that the limits are final
+    ends = [axes.transAxes.inverted().transform(axes.transData.transform((line.x[-1], line.y[-1]))) for line in lines]
+    for k, (end, place) in enumerate(zip(ends, spread(np.array([end[1] for end in ends]), gap), strict=True)):
+        axes.annotate(
+            printable(lines[k].name, 24),
+            xy=(end[0], end[1]),
+            xytext=(1.07, place),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": look(k)["color"], "linewidth": 0.5, "alpha": 0.7, "shrinkA": 1, "shrinkB": 3},
+            **style(7.8, INK),
+        )
+        axes.plot([1.05], [place], transform=axes.transAxes, clip_on=False, markersize=4, **look(k))
+
+
+def _apart(chart: Chart) -> Figure:
+    columns, wide, high = 6, 1.55, 1.0
+    rows = -(-len(chart.lines) // columns)
+    figure = Figure(figsize=(0.6 + columns * (wide + 0.17), 0.75 + rows * (high + 0.32) + 0.2))
+    _heading(figure, chart)
+    for n, line in enumerate(chart.lines):
+        row, column = divmod(n, columns)
+        axes = axes_at(figure, 0.5 + column * (wide + 0.17), 0.75 + row * (high + 0.32), wide, high)
+        _among_others(axes, chart, line)
+        axes.tick_params(labelleft=column == 0, labelbottom=n + columns >= len(chart.lines), pad=2)
+    return figure
+
+
+def _heading(figure: Figure, chart: Chart) -> None:
+    wide, high = figure.get_size_inches()
+    told = f"{chart.y_name} against {chart.x_name}; grey: the other methods"
+    told += f", dashed: {REFERENCE}" if any(line.name == REFERENCE for line in chart.lines) else ""
+    figure.text(0.5 / wide, 1 - 0.18 / high, printable(chart.title, 60), va="center", **style(10, weight="bold"))
+    figure.text(0.5 / wide, 1 - 0.4 / high, printable(told), va="center", **style(8, GREY))
+
+
+def _among_others(axes: Axes, chart: Chart, line: Line) -> None:
+    for other in chart.lines:
+        dashed = other.name == REFERENCE
+        axes.plot(other.x, other.y, "--" if dashed else "-", color=GREY if dashed else RULE, linewidth=1 if dashed else 0.7)
+    _line(axes, line, {**look(0), "markevery": 1})
+    dress(axes, line.name, "")
+    axes.title.set(fontsize=8)
+    axes.tick_params(labelsize=6.8)
+    if chart.logarithmic:
+        axes.set_xscale("log")
+
+
+def _differences(axes: Axes, table: pd.DataFrame, names: Sequence[str]) -> None:
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    for line in table.to_dict("records"):
+        place = names.index(line["explainer"])
+        sure = bool(line["p_holm"] < 0.05)
+        axes.plot([line["low"], line["high"]], [place, place], color=SERIES[0], linewidth=1.3)
+        axes.plot(line["difference"], place, "o", color=SERIES[0], markersize=5, markerfacecolor=SERIES[0] if sure else "white")
+
+
+def _dress_forest(axes: Axes, title: str, up: bool, names: Sequence[str], rows: int) -> None:
+    dress(axes, "", "better →" if up else "← better")
+    axes.set_title(printable(title, 34), loc="left", pad=6, **style(8.2, weight="bold"))
+    axes.set(ylim=(rows - 0.5, -0.5), yticks=range(rows))
+    axes.set_yticklabels([printable(name, 22) for name in names] or [""] * rows)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.tick_params(axis="x", labelsize=7)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.spines["left"].set_visible(False)

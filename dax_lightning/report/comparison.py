@@ -1,0 +1,217 @@
+"""Everything a page shows of methods that explained the same cases: tables, differences, curves and pictures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dax_lightning.report.canvas import as_uri
+from dax_lightning.report.charts import Chart, Line, draw_chart, draw_forest
+from dax_lightning.report.known import Known
+from dax_lightning.report.means import mean_charts
+from dax_lightning.report.paired import paired_differences
+from dax_lightning.report.parts import Part, first_of_each_box
+from dax_lightning.report.tables import metric_columns, records, summarise
+from dax_lightning.report.thumbs import Extreme, Grid, extremes, grid
+
+PAIRED = 6  # most metrics whose differences are shown
+FORESTS = 4  # most parts whose differences are drawn; those of the others are in the tables alone
+OVERVIEWS = 3  # most metrics shown by method and setting
+SERIES_MOST = 30  # most lines against cost; the tables hold all
+AGAINST = "lime"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing as a ``data:`` address, and its words for those who can't see it."""
+
+    name: str
+    uri: str
+    whole: bool  # as wide as the page
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Differences of methods from one reference a metric.
+
+    Args:
+        title: what is subtracted.
+        part: black box and setting.
+        references: metric → the method that is subtracted.
+        lines: method → metric → the line of :func:`dax_lightning.report.paired.paired_differences`; none for the reference.
+        forest: the same as a picture, if it was drawn.
+    """
+
+    title: str
+    part: str
+    references: dict[str, str]
+    lines: dict[str, dict[str, dict[str, Any]]]
+    forest: str | None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """One metric of every method (lines) in every setting (columns) of one black box."""
+
+    title: str
+    settings: list[str]
+    lines: dict[str, list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a page shows of a comparison, in the order of its fields."""
+
+    overviews: list[Overview]
+    differences: list[Differences]
+    curves: list[Picture]
+    grids: list[Grid]
+    extremes: list[tuple[str, str, dict[str, list[Extreme]]]]
+
+
+def compare(folder: Path, parts: list[Part], notes: list[dict[str, Any]], known: Known) -> Comparison:
+    """Gather what a page shows besides its tables of means and its charts against cost.
+
+    Args:
+        folder: holds the jobs' folders.
+        parts: of the rows.
+        notes: the rows as dictionaries with their ``curves``, in the order of the rows' index.
+        known: directions of the metrics.
+
+    Example:
+        >>> compare(Path("."), [], [], Known()).differences
+        []
+    """
+    metrics = known.main(list(dict.fromkeys(metric for part in parts for metric in metric_columns(part.rows))))
+    compared = [part for part in parts if len(part.methods) > 1]
+    pairs = [found for n, part in enumerate(compared) for found in differences(part, metrics[:PAIRED], known, drawn=n < FORESTS)]
+    curves = [_picture(chart) for part in first_of_each_box(parts) for chart in mean_charts(_notes(part, notes), part.title)]
+    shown = [(part, _notes(part, notes)) for part in first_of_each_box(compared)]
+    first = next(iter(metrics), "")
+    grids = [made for part, rows in shown if (made := grid(folder, rows, first, part.title))]
+    cases = [(p.title, first, extremes(folder, rows, first, up=known.up(first))) for p, rows in shown if first in p.rows]
+    return Comparison(overviews(parts, metrics[:OVERVIEWS]) if compared else [], pairs, curves, grids, cases)
+
+
+def differences(part: Part, metrics: list[str], known: Known, *, drawn: bool) -> list[Differences]:
+    """Compare methods with LIME, if it is there, and with the best method without gradients, where directions are known.
+
+    Example:
+        >>> from dax_lightning.report.tables import typed
+        >>> rows = pd.DataFrame({"case": list("abab"), "explainer": ["dax", "dax", "lime", "lime"], "iou": [0.5, 0.7, 0.4, 0.2]})
+        >>> (made,) = differences(Part("vit", "", typed(rows)), ["iou"], Known(), drawn=False)
+        >>> made.title, round(made.lines["dax"]["iou"]["difference"], 2)
+        ('minus lime', 0.3)
+    """
+    measured = [metric for metric in metrics if metric in metric_columns(part.rows)]
+    lime = dict.fromkeys(measured, AGAINST) if AGAINST in part.methods else {}
+    free = part.rows.loc[~part.rows["explainer"].isin(known.needs_gradients)]
+    groups = summarise(free, ["explainer"], measured) if len(free) else pd.DataFrame()
+    best = {m: str(groups["explainer"][found[0]]) for m in measured if len(groups) and (found := known.best(groups, m))}
+    told = "minus the best without gradients" if known.needs_gradients else "minus the best"
+    wanted = ((f"minus {AGAINST}", lime), (told, best))
+    return [_differences(part, title, references, known, drawn) for title, references in wanted if references]
+
+
+def overviews(parts: list[Part], metrics: list[str]) -> list[Overview]:
+    """Set methods against settings, for each metric and each black box that has several settings.
+
+    Example:
+        >>> overviews([Part("vit", "", pd.DataFrame({"explainer": ["dax"]}))], ["iou"])
+        []
+    """
+    return [_overview(box, found, metric) for box, found in _boxes(parts).items() if len(found) > 1 for metric in metrics]
+
+
+def cost_pictures(parts: list[Part], metrics: list[str]) -> list[Picture]:
+    """Draw every method's metrics against cost, charts a black box; settings that differ in ``q`` alone are one line.
+
+    Example:
+        >>> cost_pictures([], ["iou"])
+        []
+    """
+    found = []
+    for box, members in _boxes(parts).items():
+        rest = [" ".join(text for text in part.setting.split() if not text.startswith("q=")) for part in members]
+        named = [other if len(set(rest)) > 1 else "" for other in rest]
+        rows = pd.concat([_named(part, other) for part, other in zip(members, named, strict=True)])
+        if rows["_series"].nunique() <= SERIES_MOST:
+            found += cost_charts(summarise(rows, ["_series", "_setting"], metrics), "_series", metrics, box)
+    return found
+
+
+def cost_charts(groups: pd.DataFrame, series: str, metrics: list[str], title: str = "") -> list[Picture]:
+    """Draw metrics against queries and against seconds, where these differ: a point a group, a line a series.
+
+    Args:
+        groups: what :func:`dax_lightning.report.tables.summarise` gives.
+        series: the column that names the line a group belongs to.
+        metrics: what is drawn, in this order; one without two values is left out.
+        title: what to add to the metric's name.
+
+    Example:
+        >>> groups = pd.DataFrame({"s": ["a", "b"], "queries": [9, 99], "seconds": [1, 1], "iou": [0.1, 0.3]})
+        >>> [made.name for made in cost_charts(groups.assign(iou_low=0.0, iou_high=0.5), "s", ["iou"])]
+        ['iou against queries']
+    """
+    wanted = [(metric, cost) for metric in metrics for cost in ("queries", "seconds")]
+    points = [(groups.dropna(subset=[metric, cost]), metric, cost) for metric, cost in wanted]
+    return [_picture(_cost_chart(p, series, metric, cost, title)) for p, metric, cost in points if p[cost].nunique() > 1]
+
+
+def _cost_chart(groups: pd.DataFrame, series: str, metric: str, cost: str, title: str) -> Chart:
+    lines = []
+    for name, points in groups.sort_values(by=cost).groupby(series, sort=False):
+        x, y, low, high = (np.asarray(points[key], float) for key in (cost, metric, f"{metric}_low", f"{metric}_high"))
+        lines.append(Line(str(name), x, y, low, high))
+    order = {name: n for n, name in enumerate(dict.fromkeys(groups[series]))}
+    return Chart(_titled(metric, title), cost, metric, sorted(lines, key=lambda line: order[line.name]))
+
+
+def _named(part: Part, other: str) -> pd.DataFrame:
+    series = [" · ".join(text for text in (name, other) if text) for name in part.rows["explainer"]]
+    return part.rows.assign(_series=series, _setting=part.setting)
+
+
+def _boxes(parts: list[Part]) -> dict[str, list[Part]]:
+    boxes: dict[str, list[Part]] = {}
+    for part in parts:
+        boxes.setdefault(part.box, []).append(part)
+    return boxes
+
+
+def _notes(part: Part, notes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [notes[n] for n in part.rows.index]
+
+
+def _titled(metric: str, title: str) -> str:
+    return ", ".join(text for text in (metric, title) if text)
+
+
+def _picture(chart: Chart) -> Picture:
+    return Picture(f"{chart.title} against {chart.x_name}", as_uri(draw_chart(chart)), chart.apart)
+
+
+def _differences(part: Part, title: str, references: dict[str, str], known: Known, drawn: bool) -> Differences:
+    tables = {metric: paired_differences(part.rows, metric, name) for metric, name in references.items()}
+    lines: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in part.methods}
+    for metric, table in tables.items():
+        for line in records(table):
+            lines[line["explainer"]][metric] = line
+    forest = _forest(tables, references, known, part.methods) if drawn else None
+    return Differences(title, part.title, references, lines, forest)
+
+
+def _forest(tables: dict[str, pd.DataFrame], references: dict[str, str], known: Known, methods: list[str]) -> str:
+    columns = [(f"{metric} − {references[metric]}", known.up(metric), table) for metric, table in tables.items()]
+    return as_uri(draw_forest(columns, methods))
+
+
+def _overview(box: str, parts: list[Part], metric: str) -> Overview:
+    lines: dict[str, list[dict[str, Any]]] = {name: [{} for _ in parts] for part in parts for name in part.methods}
+    for n, part in enumerate(parts):
+        for group in records(summarise(part.rows, ["explainer"], [metric])):
+            lines[group["explainer"]][n] = {key: group[f"{metric}{key}"] for key in ("", "_low", "_high")}
+    return Overview(_titled(metric, box), [part.setting for part in parts], lines)

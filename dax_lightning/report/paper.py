@@ -1,0 +1,80 @@
+"""The paper's own numbers, to stand beside measured ones and to be told from them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from dax_lightning.report.parts import Part
+from dax_lightning.report.tables import by_case
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A table of the paper, and what was measured here beside it.
+
+    Args:
+        title: the paper's table in words.
+        source: the paper.
+        boxes: the black boxes of the paper.
+        columns: names of the paper's columns.
+        ours: names of the measured columns; empty where no row of the table has a method of ours.
+        rows: for each line its method, the printed numbers, and the measured means in the paper's unit (NaN where there is none).
+    """
+
+    title: str
+    source: str
+    boxes: str
+    columns: list[str]
+    ours: list[str]
+    rows: list[tuple[str, list[str], list[float]]]
+
+
+def paper_table(number: int | None, parts: list[Part]) -> PaperTable | None:
+    """Give a table of the paper with our means beside it; ``None`` for none and for one that isn't typed in.
+
+    Ours are set beside it where each black box has one setting.
+
+    Example:
+        >>> made = paper_table(6, [])
+        >>> made.rows[2], paper_table(1, [])
+        (('third configuration (the default)', ['36.9', '34.1'], []), None)
+    """
+    typed = _typed()
+    if number not in typed["tables"]:
+        return None
+    table = typed["tables"][number]
+    single = len({part.box for part in parts}) == len(parts)
+    ours = [(p, m, factor) for p in parts if single for m, factor in table["ours"].items() if m in p.rows]
+    names = [" ".join(text for text in (metric, "%" if factor == 100 else "", part.box) if text) for part, metric, factor in ours]
+    rows = [(r["method"], r["values"], [_mean(p, r.get("name"), m) * f for p, m, f in ours]) for r in table["rows"]]
+    return PaperTable(table["title"], typed["source"], typed["boxes"], table["columns"], names, rows)
+
+
+def asked_table(folders: Iterable[Path]) -> int | None:
+    """Read ``paper_table`` from the first run's ``.hydra/config.yaml`` that names one.
+
+    Example:
+        >>> asked_table([Path("no such folder")]) is None
+        True
+    """
+    for file in (Path(folder, ".hydra", "config.yaml") for folder in folders):
+        config = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+        if isinstance(config, dict) and isinstance(number := config.get("paper_table"), int):
+            return number
+    return None
+
+
+@cache
+def _typed() -> dict[str, Any]:
+    return yaml.safe_load(files("dax_lightning.report").joinpath("paper.yaml").read_text(encoding="utf-8"))
+
+
+def _mean(part: Part, name: str | None, metric: str) -> float:
+    values = by_case(part.rows, metric)
+    return float(np.nanmean(values[name])) if name in values and values[name].notna().any() else float("nan")
