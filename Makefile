@@ -6,14 +6,21 @@ MADE = .venv/made-from-requirements.lock
 
 .DEFAULT_GOAL = help
 .PHONY: help venv explain test test-slow lint bench
+size ?= small
+data ?= $(wildcard ../shared/data)
+EXPERIMENT = $(if $(wildcard conf/experiment/table$*.yaml),table$*,$*)
+CASES = $(if $(data),data=$(data),task=shapes black_box=shapes segmenter=slic)
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 venv: $(MADE) ## build .venv from requirements.lock, where it is missing or older than the lock or pyproject.toml
 
 explain: venv ## explain the default photograph: prints the paths of its picture and of its report
 	.venv/bin/python train.py
+
+table-%: venv ## a table, as in make table-2 size=small data=DIR (table-segmenters, table-budget ... too; without data on drawings)
+	.venv/bin/python train.py experiment=$(EXPERIMENT) size=$(size) $(CASES) hydra.sweep.dir=outputs/$(EXPERIMENT)-$(size) hydra.run.dir=outputs/$(EXPERIMENT)-$(size)
 
 test: venv ## run all tests but the slow ones
 	$(PYTEST) -m "not slow"

@@ -4,15 +4,18 @@ import inspect
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import MISSING, OmegaConf
 
-from dax_lightning.cli import build
-from tests.conftest import ROOT, QuarterBox
+from dax_lightning.cli import build, explainer_nodes
+from dax_lightning.errors import InputError
+from tests.conftest import ROOT, QuarterTorchBox
 
 CONF = ROOT / "conf"
-GROUPS = sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "experiment")
+SETTINGS = {"experiment", "comparison", "size"}  # groups that set values of others
+GROUPS = sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name not in SETTINGS)
 FILES = sorted(p.relative_to(CONF) for group in GROUPS for p in (CONF / group).glob("*.yaml"))
 EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
 PRESETS = {"mask_network/conv.yaml"}  # other values for a class that has a YAML with its defaults beside it
@@ -67,11 +70,52 @@ def test_every_group_choice_in_config_yaml_exists():
     assert composed().keys() >= {*GROUPS} - {"metric"} | {"metrics"}
 
 
+@pytest.mark.parametrize("size", ["small", "paper"])
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_experiments_compose_and_run_in_miniature(name, noisy_image):
-    cfg = composed(f"experiment={name}", "segmenter=grid", "q=80", "trainer.max_epochs=2", "device=cpu")
-    made = build(cfg.explainer, "explainer", black_box=QuarterBox()).explain(noisy_image, 0)
-    assert made.queries == 80
+def test_experiments_compose_and_all_their_parts_are_built(name, size, tmp_path):
+    cfg = composed(f"experiment={name}", f"size={size}", "device=cpu", f"data={tmp_path}", "q=80")
+    box = QuarterTorchBox()
+    made = {key: build(node, where, black_box=box) for key, (where, node) in explainer_nodes(cfg).items()}
+    assert made
+    assert all(explainer.rows_needed(torch.zeros(3, 32, 32)) in range(10_000) for explainer in made.values())
+    assert {key: build(node, f"metrics.{key}") for key, node in cfg.metrics.items()}.keys() >= {"iou", "pointing"}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_last_explainer_of_an_experiment_explains_in_miniature(name, noisy_image):
+    small = ("segmenter=grid", "q=80", "trainer.max_epochs=2", "device=cpu", *(["+q_fewer=60"] if name == "table4" else []))
+    where, node = list(explainer_nodes(composed(f"experiment={name}", *small)).values())[-1]
+    made = build(node, where, black_box=QuarterTorchBox()).explain(noisy_image, 0)
+    assert 0 < made.queries <= 80
+
+
+def test_the_comparison_holds_every_method():
+    methods = {p.stem for p in (CONF / "explainer").glob("*.yaml")}
+    listed = {OmegaConf.to_container(node)["_target_"] for node in composed("comparison=all").explainers.values()}
+    assert listed == {OmegaConf.load(CONF / "explainer" / f"{name}.yaml")["_target_"] for name in methods}
+
+
+def test_a_comparison_can_be_cut_to_some_methods():
+    assert list(explainer_nodes(composed("comparison=all", "methods=[lime,dax_v1]"))) == ["lime", "dax_v1"]
+    with pytest.raises(InputError, match="methods: lemon is not among"):
+        explainer_nodes(composed("comparison=all", "methods=[lemon]"))
+
+
+def test_entries_have_the_losses_they_are_named_for():
+    cfg = composed("experiment=table4")
+    assert cfg.explainers.v1_lam1_high.loss == {
+        "_target_": "dax_lightning.dax.SparseLoss",
+        "lam1": 0.01,
+        "lam2": 0.02,
+        "l1": "sum",
+    }
+    assert (cfg.explainers.v2_fewer_lam3_low.loss.lam3, cfg.explainers.v2_fewer_lam3_low.q) == (0.1, 133)
+    assert composed("experiment=table4", "size=paper").explainers.v2_fewer.q == 4000
+
+
+def test_a_data_folder_is_where_tasks_look():
+    assert composed("task=voc", "data=here").task.root == "here/voc"
+    assert composed("task=voc", "data=here", "task.root=there").task.root == "there"
 
 
 def test_v3_chooses_sam_and_the_user_has_the_last_word():
