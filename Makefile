@@ -5,11 +5,12 @@ WANTED = error: Python 3.11 or newer is wanted, found "$(PYTHON)": try make PYTH
 MADE = .venv/made-from-requirements.lock
 
 .DEFAULT_GOAL = help
-.PHONY: help venv explain test test-slow lint bench
+.PHONY: help venv explain heads test test-slow lint bench
 size ?= small
 data ?= $(wildcard ../shared/data)
 EXPERIMENT = $(if $(wildcard conf/experiment/table$*.yaml),table$*,$*)
-CASES = $(if $(data),data=$(data),task=shapes black_box=shapes segmenter=slic)
+DRAWINGS = task=shapes black_box=shapes $(if $(filter segmenters,$*),,segmenter=slic)
+CASES = $(if $(data),data=$(data),$(if $(filter bad_model,$*),,$(DRAWINGS)))
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -22,6 +23,10 @@ explain: venv ## explain the default photograph: prints the paths of its picture
 table-%: venv ## a table, as in make table-2 size=small data=DIR (table-segmenters, table-budget ... too; without data on drawings)
 	.venv/bin/python train.py experiment=$(EXPERIMENT) size=$(size) $(CASES) hydra.sweep.dir=outputs/$(EXPERIMENT)-$(size) hydra.run.dir=outputs/$(EXPERIMENT)-$(size)
 
+heads: venv ## train linear VOC heads on frozen backbones: black_box=lite0_voc, vit_tiny_voc; data=DIR as above
+	.venv/bin/python scripts/train_voc_head.py --backbone lite0 --root $(data)/voc --exclude $(data)/voc/both_models_correct.txt --out outputs/heads/lite0.safetensors
+	.venv/bin/python scripts/train_voc_head.py --backbone vit_tiny --weights $(data)/vit_tiny/vit_tiny_patch16_224.safetensors --root $(data)/voc --exclude $(data)/voc/both_models_correct.txt --out outputs/heads/vit_tiny.safetensors
+
 test: venv ## run all tests but the slow ones
 	$(PYTEST) -m "not slow"
 
@@ -33,10 +38,10 @@ lint: venv ## check format, style and types
 	.venv/bin/ruff check
 	.venv/bin/pyright
 
-bench: venv ## measure: cat, shapes and, with VOC="ROOT IDS" (the folder of VOCdevkit/, a file of case keys), voc
+bench: venv ## measure: cat, shapes, and the black box on a CPU
 	.venv/bin/python -m benchmarks.cat
 	.venv/bin/python -m benchmarks.shapes
-	$(if $(VOC),.venv/bin/python -m benchmarks.voc $(VOC))
+	.venv/bin/python -m benchmarks.black_box
 
 $(MADE): requirements.lock pyproject.toml
 	@"$(PYTHON)" -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null || { echo '$(WANTED)' >&2; exit 1; }

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -102,19 +104,22 @@ class Benchmark:
         return case
 
     def _write_facts(self) -> None:
-        facts = {
-            **{name: {"higher_is_better": metric.higher_is_better} for name, metric in self.metrics.items()},
-            "explainers": {name: {"needs_gradients": made.needs_gradients} for name, made in self.explainers.items()},
-        }
-        (self.folder / "metrics.json").write_text(json.dumps(facts, indent=2))
+        file = self.folder / "metrics.json"
+        before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        explainers = {name: {"needs_gradients": made.needs_gradients} for name, made in self.explainers.items()}
+        metrics = {name: {"higher_is_better": metric.higher_is_better} for name, metric in self.metrics.items()}
+        facts = {**before, **metrics, "explainers": {**before.get("explainers", {}), **explainers}}
+        file.write_text(json.dumps(facts, indent=2), encoding="utf-8")
 
     def _check_resumed(self, rows: Rows) -> None:
-        for key, name in sorted(rows.done):
-            file = self._json(key, name)
-            if name not in self.explainers or not file.is_file():
+        for key, name in product(self.task.keys(), self.explainers):
+            facts = _facts_in(self._json(key, name))
+            if facts is None:
                 continue
-            then = decisive(_config_in(file))
-            now = decisive(self.configs.get(name, {}))
+            then, now = (decisive(config) for config in (facts["config"], self.configs.get(name, {})))
+            if (key, name) not in rows.done:  # it will be measured anew
+                then, now = ({k: v for k, v in all_.items() if not k.startswith("metrics")} for all_ in (then, now))
+            then["black_box.weights"], now["black_box.weights"] = facts["black_box"], self.task.black_box.fingerprint
             for setting in sorted(then.keys() | now.keys()):
                 if then.get(setting) != now.get(setting):
                     raise InputError(
@@ -144,11 +149,14 @@ class Benchmark:
             return {**row, "status": "failed", "error": " ".join(f"{_kind(error)}{error}".split())}
 
     def _explained(self, case: Case, name: str) -> dict[str, Any]:
-        explanation = self._kept(case.key, name) or self.explainers[name].explain_case(case)
+        explanation = self._kept(case, name)
+        if explanation is None:
+            explanation = self.explainers[name].explain_case(case)
+            self._save(case, explanation, name)
         asked = self.task.black_box.queries
         measured = {column: self._measured(column, case, explanation, name) for column in self.metrics}
         asked = self.task.black_box.queries - asked
-        self._save(case, explanation, name, {column: made.curve for column, made in measured.items() if made and made.curve})
+        self._add_curves(case.key, name, {column: made.curve for column, made in measured.items() if made and made.curve})
         numbers = {"fidelity": explanation.notes.get("fidelity"), **{c: m and m.value for c, m in measured.items()}}
         cells = {column: "" if value is None else round(value, 6) for column, value in numbers.items()}
         return {**self._facts(explanation), "metric_queries": asked, **cells}
@@ -156,13 +164,13 @@ class Benchmark:
     def _measured(self, column: str, case: Case, explanation: Explanation, name: str) -> Measured | None:
         return self.metrics[column].measure(case, explanation, self.explainers[name])
 
-    def _kept(self, key: str, name: str) -> Explanation | None:
-        """What an earlier run explained with this very setting, so that a new metric costs no new explanation."""
-        file = self._json(key, name)
-        if not file.is_file():
+    def _kept(self, case: Case, name: str) -> Explanation | None:
+        """What an earlier run explained with this setting (all were checked), so that a new metric costs no new explanation."""
+        try:
+            made = Explanation.load(self._stem(case.key, name))
+        except (InputError, ValueError, KeyError, zipfile.BadZipFile, EOFError):  # none, or cut off half-way
             return None
-        then, now = (decisive({**c, "metrics": None}) for c in (_config_in(file), self.configs.get(name, {})))
-        return Explanation.load(self._stem(key, name)) if then == now else None
+        return made if made.target == case.target else None
 
     def _facts(self, explanation: Explanation) -> dict[str, Any]:
         return {
@@ -183,7 +191,12 @@ class Benchmark:
     def _json(self, key: str, name: str) -> Path:
         return self.folder / "explanations" / f"{key}__{name}.json"
 
-    def _save(self, case: Case, explanation: Explanation, name: str, curves: Mapping[str, Curve]) -> None:
+    def _add_curves(self, key: str, name: str, curves: Mapping[str, Curve]) -> None:
+        facts = _facts_in(self._json(key, name)) or {}
+        facts["curves"] = {**facts.get("curves", {}), **{column: asdict(curve) for column, curve in curves.items()}}
+        self._json(key, name).write_text(json.dumps(facts, indent=2, ensure_ascii=False), encoding="utf-8")
+
+    def _save(self, case: Case, explanation: Explanation, name: str) -> None:
         stem = self._stem(case.key, name)
         box = self.task.black_box
         explanation.save(
@@ -191,7 +204,6 @@ class Benchmark:
             **provenance(self.configs.get(name, {})),
             black_box=box.fingerprint,
             target_name=box.class_name(explanation.target),
-            curves={column: asdict(curve) for column, curve in curves.items()},
         )
         panel = draw_panel(
             case.x,
@@ -205,8 +217,15 @@ class Benchmark:
         self.logger.case(stem.name, explanation, panel)
 
 
-def _config_in(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8"))["config"]
+def _facts_in(file: Path) -> dict[str, Any] | None:
+    """What stands beside an explanation; ``None`` where there is none, or it was cut off half-way."""
+    if not file.is_file():
+        return None
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return facts if isinstance(facts, dict) and {"config", "black_box"} <= facts.keys() else None
 
 
 def _measured(metrics: Mapping[str, Metric]) -> list[str]:

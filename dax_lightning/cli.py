@@ -36,6 +36,7 @@ _VALUES = {
     "only": str,
     "data": str | None,
     "ids": str | None,
+    "heads": str,
     "methods": list[str] | None,
 }
 
@@ -50,7 +51,18 @@ def under(folder: str | None, path: str) -> str | None:
     return None if folder is None else str(Path(folder, path))
 
 
+def in_repository(path: str) -> str:
+    """A file of the repository, wherever the command is given; in the configuration ``${repository:benchmarks/voc_dev.txt}``.
+
+    Example:
+        >>> Path(in_repository("train.py")).is_file()
+        True
+    """
+    return str(Path(__file__).resolve().parents[1] / path)
+
+
 OmegaConf.register_new_resolver("under", under, replace=True)
+OmegaConf.register_new_resolver("repository", in_repository, replace=True)
 
 
 def with_short_cuts(arguments: Sequence[str]) -> list[str]:

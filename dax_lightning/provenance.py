@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-_FREE = ("task.limit", "task.ids", "task.n", "task.only")  # how many cases there are changes none of them
+_FREE = ("task.limit", "task.ids", "task.n")  # how many cases there are changes none of them
 _PACKAGES = ("dax-lightning", "torch", "torchvision", "timm", "pytorch-lightning", "scikit-image", "numpy")
 
 

@@ -117,7 +117,7 @@ class Explanation:
             if not file.is_file():
                 raise InputError(f"no explanation at {stem}: {file.name} is missing; give the path without its ending")
         facts = json.loads(_with_suffix(stem, ".json").read_text(encoding="utf-8"))
-        with np.load(_with_suffix(stem, ".npz"), allow_pickle=False) as arrays:
+        with _with_suffix(stem, ".npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             saliency = torch.from_numpy(arrays["saliency"])
             segments = torch.from_numpy(arrays["segments"]).long() if "segments" in arrays else None
             epochs = torch.from_numpy(arrays["epochs"]) if "epochs" in arrays else None

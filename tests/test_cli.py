@@ -180,12 +180,12 @@ def test_a_defect_of_ours_is_a_failed_case_and_not_the_users_fault(run, photo, m
 
 
 def test_a_metric_that_fails_costs_no_other_case(run, album, monkeypatch):
-    measure = benchmark.Benchmark._measures
+    measure = benchmark.Benchmark._measured
 
-    def fails_on_a(self, case, explanation):
-        return 1 // 0 if case.key == "a" else measure(self, case, explanation)
+    def fails_on_a(self, column, case, explanation, name):
+        return 1 // 0 if case.key == "a" else measure(self, column, case, explanation, name)
 
-    monkeypatch.setattr(benchmark.Benchmark, "_measures", fails_on_a)
+    monkeypatch.setattr(benchmark.Benchmark, "_measured", fails_on_a)
     assert run(f"input={album}") == 1
     assert [row["status"] == "failed" for row in run.rows()] == [True, True, False]
 
@@ -244,7 +244,7 @@ def test_settings_refused_before_the_first_case(run, photo, arguments, told):
     ("arguments", "told"),
     [
         ("q=15", "q=15 copies for 16 segments: wanted at least one a segment; try q=1000"),
-        ("budget=39", "q=40 copies cost more than budget=39 rows: lower q or raise budget"),
+        ("budget=39", "dax asks up to 40 rows, more than budget=39: raise budget or lower q"),
         ("target=3", "target=3 is no class of this black box: it has 3 classes, ids 0 to 2"),
         ("black_box.function=tests.functions.nans", "the model returned NaN or infinite scores: check its weights"),
         ("black_box.function=tests.functions.one_column_too_few", r"scores of shape \(1,\) for 1 rows, wanted \(1, classes\)"),
@@ -343,9 +343,13 @@ def test_files_of_a_run(whole_run, photo):
     files = {str(file.relative_to(whole_run.folder)) for file in whole_run.folder.rglob("*") if file.is_file()}
     made = {f"explanations/photo__dax.{suffix}" for suffix in ("npz", "json", "png")}
     hydra = {f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides")}
-    assert files == {"rows.csv", "report.html", "curves/photo__dax.csv", *made, *hydra}
+    own = {"rows.csv", "metrics.json", "report.html", "curves/photo__dax.csv", "explanations/inputs/photo.png"}
+    assert files == {*own, *made, *hydra}
     (row,) = whole_run.rows()
-    wanted = "task,case,explainer,loss,segmenter,seed,q,target,target_name,score,queries,seconds,seconds_black_box,peak_mb,status"
+    wanted = (
+        "task,case,explainer,black_box,loss,segmenter,seed,q,target,target_name,score,queries,metric_queries,seconds,"
+        "seconds_black_box,peak_mb,status"
+    )
     assert ",".join(row).startswith(f"{wanted},error,fidelity,")
     assert [row[key] for key in ("task", "case", "explainer", "loss", "segmenter", "seed", "q", "queries")] == [
         "files", "photo", "dax", "v2", "grid", "0", "40", "40",

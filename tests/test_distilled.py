@@ -91,7 +91,8 @@ def test_bad_settings_are_named(method, wrong, message):
 def test_hsv_is_colorsys():
     copies = torch.rand(2, 3, 3, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
     made = (hsv(copies) + 1) / 2
-    for pixel, expected in zip(made.permute(0, 2, 3, 1).reshape(-1, 3), ((copies + 1) / 2).permute(0, 2, 3, 1).reshape(-1, 3)):
+    pixels = [values.permute(0, 2, 3, 1).reshape(-1, 3) for values in (made, (copies + 1) / 2)]
+    for pixel, expected in zip(*pixels, strict=True):
         assert torch.allclose(pixel, torch.tensor(colorsys.rgb_to_hsv(*expected.tolist())), atol=1e-5)
 
 

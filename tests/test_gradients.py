@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ ROWS = {SmoothGrad: 26, IntegratedGradientsMap: 51}
 class Net(nn.Module):
     """Two convolutions with rectifiers in place; it remembers how many rows each call brought."""
 
-    def __init__(self, rectifier=nn.ReLU):
+    def __init__(self, rectifier: Any = nn.ReLU):
         super().__init__()
         self.conv1, self.act1 = nn.Conv2d(3, 6, 3, 2, 1), rectifier(inplace=True)
         self.conv2, self.bn2, self.act2 = nn.Conv2d(6, 8, 3, 2, 1), nn.BatchNorm2d(8), rectifier(inplace=True)
@@ -64,14 +65,14 @@ def x():
 
 @pytest.fixture
 def net():
-    made = Net()
+    made: Any = Net()
     made.bn2.running_mean.uniform_(-0.3, 0.3)
     made.bn2.running_var.uniform_(0.05, 0.2)
     made.bn2.weight.data.uniform_(0.5, 2)
     return made.eval()
 
 
-def boxed(module, size=16, **more):
+def boxed(module, size=16, **more) -> Any:
     return TorchBlackBox(module, View((size, size)), MEAN, STD, ("a", "b", "c"), **more)
 
 
@@ -98,7 +99,7 @@ def test_input_x_gradient_is_the_signed_product(net, x):
     torch.testing.assert_close(made.saliency, (x * by_hand(copy.deepcopy(net), x, 2)).sum(0))
 
 
-def test_integrated_gradients_are_complete_and_follow_the_path(net, x):
+def test_integrated_gradients_are_complete_and_follow_the_path(x):
     module = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Softplus(), nn.Flatten(), nn.Linear(980, 3))
     made = IntegratedGradientsMap(boxed(module), baseline=0.25).explain(x, 0)
     start = torch.full_like(x, 0.25)
@@ -127,12 +128,12 @@ def test_gradcam_is_the_formula_and_captums(net, x):
     weight = net.fc.weight[1].detach() / 16  # d score / d feature, the same at all 16 places
     box = boxed(net)
     made = GradCam(box).explain(x, 1)
-    expected = sum(weight[d] * features[d] for d in range(8)).clamp(min=0)
+    expected = torch.stack([weight[d] * features[d] for d in range(8)]).sum(0).clamp(min=0)
     expected = F.interpolate(expected[None, None], (16, 16), mode="bilinear")[0, 0]
     assert made.notes["layer"] == "act2"
     assert expected.max() > 0
     torch.testing.assert_close(made.saliency, expected)
-    conv2 = LayerGradCam(box.module, box.module.conv2).attribute(normalised(x[None]), target=1, relu_attributions=True)
+    conv2: Any = LayerGradCam(box.module, box.module.conv2).attribute(normalised(x[None]), target=1, relu_attributions=True)
     named = GradCam(box, layer="conv2").explain(x, 1).saliency  # before the rectifier in place
     torch.testing.assert_close(named, LayerGradCam.interpolate(conv2, (16, 16), "bilinear")[0, 0].detach())
     assert not torch.allclose(named, made.saliency)
@@ -191,8 +192,8 @@ def test_functional_rectifiers_are_guided_and_clamps_left_alone(rectify):
     assert torch.autograd.grad(score, v)[0].tolist() == [1, -1 + guided, 0]
 
 
-def tiny_vit(**more):
-    vit = VisionTransformer(img_size=32, patch_size=8, embed_dim=16, depth=2, num_heads=2, num_classes=3, **more)
+def tiny_vit(**more) -> Any:
+    vit: Any = VisionTransformer(img_size=32, patch_size=8, embed_dim=16, depth=2, num_heads=2, num_classes=3, **more)
     nn.init.normal_(vit.head.weight)
     return vit.eval()
 
@@ -220,7 +221,7 @@ def test_layer_is_found_in_other_transformers():
     x = torch.rand(3, 32, 32)
     pooled = tiny_vit(global_pool="avg", class_token=False)
     assert GradCam(boxed(pooled, 32)).explain(x, 1).notes["layer"] == "norm"
-    vit = TorchvisionVit(32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=3)
+    vit: Any = TorchvisionVit(32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=3)
     nn.init.normal_(vit.heads.head.weight)
     found = GradCamPlusPlus(boxed(vit, 32)).explain(x, 1).notes
     assert (found["layer"], found["grid"]) == ("encoder.layers.encoder_layer_1.ln_1", [4, 4])
@@ -247,12 +248,13 @@ def test_attention_is_no_candidate():
 
 
 def test_places_are_told_from_channels():
-    assert on_grid(torch.arange(12.0).view(1, 3, 2, 2), (8, 8))[:, 0, 1].tolist() == [1, 5, 9]
-    assert on_grid(torch.arange(12.0).view(1, 2, 2, 3), (8, 8))[:, 0, 1].tolist() == [3, 4, 5]
-    assert on_grid(torch.rand(1, 5, 4, 7), (224, 128)) is None
-    assert on_grid(torch.rand(1, 5, 7, 4), (224, 128)).shape == (5, 7, 4)
-    assert on_grid(torch.rand(1, 25, 5), (64, 64), [(4, 4)]).shape == (5, 4, 4)  # nine tokens before: the patches' grid tells
-    assert on_grid(torch.rand(1, 40, 5), (224, 224), [(2, 2)]).shape == (5, 6, 6)
+    placed: Any = on_grid
+    assert placed(torch.arange(12.0).view(1, 3, 2, 2), (8, 8))[:, 0, 1].tolist() == [1, 5, 9]
+    assert placed(torch.arange(12.0).view(1, 2, 2, 3), (8, 8))[:, 0, 1].tolist() == [3, 4, 5]
+    assert placed(torch.rand(1, 5, 4, 7), (224, 128)) is None
+    assert placed(torch.rand(1, 5, 7, 4), (224, 128)).shape == (5, 7, 4)
+    assert placed(torch.rand(1, 25, 5), (64, 64), [(4, 4)]).shape == (5, 4, 4)  # nine tokens before: the patches' grid tells
+    assert placed(torch.rand(1, 40, 5), (224, 224), [(2, 2)]).shape == (5, 6, 6)
 
 
 def test_lite0_is_guided_through_its_relu6():
@@ -302,7 +304,7 @@ def test_module_is_left_as_it_was(net, x, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_hooks_go_when_the_module_fails(x, method):
     box = boxed(nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3)))
-    box.module[2].forward = lambda rows: 1 / 0
+    box.module[2].forward = lambda _: 1 / 0
     with pytest.raises(ZeroDivisionError):
         method(box).explain(x, 1)
     assert all(not m._forward_hooks for m in box.module.modules())
@@ -341,7 +343,7 @@ def test_box_without_a_module_is_refused(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_unknown_class_is_named_after_the_first_answer(x, method):
     box = TorchBlackBox(Net().eval(), View((16, 16)), MEAN, STD, None)
-    with pytest.raises(InputError, match="target=3 is no class.*ids 0 to 2"):
+    with pytest.raises(InputError, match=r"target=3 is no class.*ids 0 to 2"):
         method(box).explain(x, 3)
 
 
@@ -368,7 +370,7 @@ def test_probabilities_are_differentiated_as_they_are(net, x):
 
 @pytest.mark.parametrize("method", CAMS)
 def test_unknown_layer_names_near_ones(net, method):
-    with pytest.raises(InputError, match="layer=covn2 is no layer of Net: did you mean.*conv2"):
+    with pytest.raises(InputError, match=r"layer=covn2 is no layer of Net: did you mean.*conv2"):
         method(boxed(net), layer="covn2")
 
 

@@ -51,7 +51,7 @@ def test_lime_is_captums_on_the_same_rows(noisy_image):
     theirs = CaptumLime(
         lambda rows: torch.stack([answers.probability[(answers.kept == row.bool()).all(1)][0] for row in rows]),
         interpretable_model=RidgeOfCaptum(),
-        similarity_func=lambda x, copy, row, **_: answers.weight[(answers.kept == row[0].bool()).all(1)][0],
+        similarity_func=lambda _x, _copy, row, **_: answers.weight[(answers.kept == row[0].bool()).all(1)][0],
         perturb_func=lambda _, **__: answers.kept[next(order)][None].float(),
         perturb_interpretable_space=True,
         from_interp_rep_transform=lambda row, _, **__: row,

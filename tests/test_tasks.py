@@ -13,12 +13,14 @@ from PIL import Image
 from torch import nn
 from torchvision.datasets import VOCSegmentation
 
+import dax_lightning.cli  # noqa: F401 -- the resolvers of the configuration
 from dax_lightning.black_box import CallableBlackBox, TorchBlackBox, View
 from dax_lightning.errors import InputError
 from dax_lightning.tasks import Files, Photo, Shapes, Task, Voc, shape_scene, shapes_classifier
 from dax_lightning.tasks.scenes import SHAPES
 from dax_lightning.tasks.shapes import CLASSES, _trained
 from dax_lightning.tasks.voc import CLASSES as VOC_CLASSES
+from dax_lightning.types import Case
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -57,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("file", sorted((ROOT / "conf" / "task").glob("*.yaml")), ids=lambda file: file.stem)
 def test_yaml_has_the_parameters_and_their_defaults(file):
     conf = OmegaConf.load(file)
-    top = OmegaConf.create({"target": None, "limit": None, "input": None, "task": conf})
+    top = OmegaConf.create({**dict.fromkeys(("target", "limit", "input", "ids", "data")), "only": "all", "task": conf})
     values: Any = OmegaConf.to_container(top.task, resolve=True)
     cls = get_class(values.pop("_target_"))
     values.pop("defaults", None)
@@ -93,6 +95,77 @@ def test_shared_parameters_refused():
     wrong("limit=0: it must be at least 1", Photo, rgb_box(), limit=0)
     wrong("target=3 is no class .* ids 0 to 2", Photo, rgb_box(), target=3)
     wrong("pink", Photo, rgb_box(), target="pink")
+
+
+def test_only_is_refused_where_nobody_knows_what_is_there(folder):
+    for make in (Photo, lambda *args, **more: Files(args[0], str(folder), **more)):
+        for only in ("correct", "wrong"):
+            wrong(f"only={only}: task=(photo|files) does not know what is in its pictures", make, rgb_box(), only=only)
+    assert Files(rgb_box(), str(folder), only="all").keys() == ["photo1", "photo2", "photo10"]
+
+
+class Colours(Task):
+    """Plain pictures; the picture's own class is its key's."""
+
+    name = "colours"
+    knows_classes = True
+
+    def __init__(self, black_box, keys, **more):
+        self.looked = []
+        super().__init__(black_box, map(self.look, keys), None, **{"limit": None, **more})
+
+    def look(self, key):
+        self.looked.append(key)
+        return key
+
+    def _case(self, index):
+        if self._keys[index].startswith("bad"):
+            raise InputError("a bad file")
+        x = torch.zeros(3, 16, 16)
+        x[int(self._keys[index][1])] = 1
+        return Case(self._keys[index], x, self._chosen(x))
+
+    def _own_classes(self, index, case):
+        return None if self._keys[index].startswith("?") else [int(self._keys[index][0])]
+
+
+KEYS = ["00", "01", "11", "?2", "bad", "22", "20", "12"]  # own class, and the one that the black box will say
+
+
+@pytest.mark.parametrize(
+    ("only", "left"), [("all", KEYS), ("correct", ["00", "11", "bad", "22"]), ("wrong", ["01", "bad", "20", "12"])]
+)
+def test_only(only, left):
+    task = Colours(rgb_box(), KEYS, only=only)
+    assert len(task) == len(left)
+    assert task.keys() == left
+    assert [task[left.index(key)].key for key in left if key != "bad"] == [key for key in left if key != "bad"]
+    wrong("a bad file", task.__getitem__, left.index("bad"))
+    assert task[-1].key == left[-1]
+    with pytest.raises(IndexError):
+        task[len(left)]
+
+
+@pytest.mark.parametrize(("only", "looked", "queries"), [("all", 2, 0), ("correct", 3, 2), ("wrong", 5, 3)])
+def test_no_case_is_looked_at_beyond_the_limit(only, looked, queries):
+    box = rgb_box()
+    task = Colours(box, KEYS, only=only, limit=2)
+    assert len(task.keys()) == 2
+    assert len(task.looked) == looked
+    assert box.queries == queries  # 01 and 11 are the same pixels
+
+
+def test_cases_stream():
+    task = Colours(rgb_box(), KEYS, only="correct")
+    assert task.looked == []
+    assert next(iter(task)).key == "00"
+    assert task.looked == ["00"]
+    assert task[1].key == "11"
+    assert task.looked == ["00", "01", "11"]
+
+
+def test_nothing_left_is_said():
+    wrong(r"only=wrong leaves no case of task=colours \(2 looked at\)", Colours(rgb_box(), KEYS[::2][:1] * 2, only="wrong").keys)
 
 
 def test_target_by_name_costs_no_row():
@@ -195,9 +268,42 @@ def test_voc_targets(voc):
     box = imagenet_box()
     task = Voc(box, str(voc))
     assert [task[0].target, task[1].target] == [268, 347]  # last of each group, since scores rise with the id
-    assert box.queries == 2
+    assert box.queries == 1  # both photographs are the same pixels
     assert Voc(box, str(voc), target=7)[0].target == 7
-    assert box.queries == 2
+
+
+def test_voc_only_and_wrong_label(voc):
+    box = rgb_box((32, 32), ["cow", "cat", "sheep"], outputs="probabilities")  # lime: always a cat
+    cow = Voc(box, str(voc))[1]
+    assert (cow.target, cow.wrong) == (0, 1)
+    dog_and_cat = Voc(rgb_box((32, 32), ["background", "dog", "cat"]), str(voc))[0]
+    assert (dog_and_cat.target, dog_and_cat.wrong) == (1, None)  # the cat is in the picture, background is no object
+    assert Voc(rgb_box((32, 32), ["cat", "cow", "dog"]), str(voc), only="correct").keys() == [IDS[1], IDS[3]]  # lime: a cow
+    assert Voc(rgb_box((32, 32), ["cat", "cow", "dog"]), str(voc), only="wrong").keys() == [IDS[0], IDS[3]]  # damaged: stays
+
+
+def test_voc_wrong_explains_the_answer_that_was_given(voc):
+    def box():
+        return rgb_box((32, 32), ["cat", "cow", "dog"])  # lime: a cow
+
+    assert Voc(box(), str(voc), limit=1)[0].target == 2
+    assert Voc(box(), str(voc), only="wrong", limit=1)[0].target == 1
+    assert Voc(box(), str(voc), only="wrong", limit=1, target="dog")[0].target == 2
+
+
+def test_voc_only_and_wrong_label_over_imagenet(voc):
+    def box(top):
+        return CallableBlackBox(
+            lambda rows: 0.9 * torch.eye(1000)[top] + torch.arange(1000).repeat(len(rows), 1) / 1e7, size=(32, 32)
+        )
+
+    dog, cow = (Voc(box(999), str(voc))[index] for index in (0, 1))
+    assert (dog.target, dog.wrong) == (268, 349)  # not a cat, which is there too, nor a car: a sheep, the last of the animals
+    assert (cow.target, cow.wrong) == (347, 349)
+    assert Voc(box(160), str(voc))[1].wrong == 160  # a dog where there is a cow
+    assert Voc(box(160), str(voc), only="correct").keys() == [IDS[0], IDS[3]]
+    assert Voc(box(283), str(voc), only="correct").keys() == [IDS[3]]  # the cat is smaller than the dog
+    assert Voc(box(283), str(voc), only="wrong").keys() == [IDS[0], IDS[1], IDS[3]]
 
 
 def test_voc_ids(voc):
@@ -268,6 +374,20 @@ def test_shapes_are_balanced_and_cut_by_the_view():
     assert smaller.segments is not None
     assert smaller.segments.shape == (40, 40)
     assert smaller.segments.unique().tolist() == list(range(int(smaller.segments.max()) + 1))
+
+
+def test_shapes_only_and_wrong_label():
+    box = CallableBlackBox(  # always the disc, then the ring
+        lambda rows: torch.tensor([0.1, 0.5, 0.3, 0.1]).repeat(len(rows), 1),
+        size=(64, 64),
+        classes=["nothing", "disc", "ring", "x"],
+    )
+    assert [(case.target, case.wrong) for case in Shapes(box, n=2)] == [(1, 2), (1, 2)]
+    assert [(case.target, case.wrong) for case in Shapes(box, n=2, target="ring")] == [(2, None), (2, 1)]
+    assert Shapes(box, n=10, only="correct").keys() == ["disc_0", "disc_5"]
+    ringed = Shapes(box, n=10, only="wrong")
+    assert ringed.keys() == ["ring_4", "ring_9"]  # the box has no word for the others
+    assert torch.equal(ringed.scene(1).x, shape_scene(0, 9).x)
 
 
 def test_shapes_refused():

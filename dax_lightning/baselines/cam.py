@@ -140,7 +140,7 @@ def outputs_of(layers: dict[str, nn.Module]) -> Iterator[list[tuple[str, Tensor]
 
 
 def _keeper(kept: list[tuple[str, Tensor]], name: str) -> Any:
-    def keep(layer: nn.Module, args: Any, output: Any) -> Tensor | None:
+    def keep(_layer: nn.Module, _args: Any, output: Any) -> Tensor | None:
         if not isinstance(output, Tensor) or output.ndim not in (3, 4) or len(output) != 1 or not output.requires_grad:
             return None
         kept.append((name, output))
@@ -255,15 +255,16 @@ class ActivationMap(Explainer):
         return candidates(module) if self.layer is None else named(module, self.layer)
 
     def _chosen(self, kept: list[tuple[str, Tensor]], score: Tensor, size: tuple[int, int]) -> Layer:
-        grids = {tuple(grid.shape[1:]) for _, out in kept if out.ndim == 4 and (grid := on_grid(out, size)) is not None}
+        grids = [(grid.shape[1], grid.shape[2]) for _, out in kept if out.ndim == 4 and (grid := on_grid(out, size)) is not None]
         placed = [(name, out) for name, out in kept if on_grid(out, size, grids) is not None]
         if not placed:
             raise InputError(self._no_layer(kept, size))
         slopes = torch.autograd.grad(score, [out for _, out in placed], retain_graph=True, materialize_grads=True)
-        maps = [
-            Layer(name, *(on_grid(part.detach().float().cpu(), size, grids) for part in (out, slope)))
-            for (name, out), slope in zip(placed, slopes, strict=True)
-        ]
+        maps = []
+        for (name, out), slope in zip(placed, slopes, strict=True):
+            activation, gradient = (on_grid(part.detach().float().cpu(), size, grids) for part in (out, slope))
+            if activation is not None and gradient is not None:
+                maps.append(Layer(name, activation, gradient))
         return next((layer for layer in reversed(maps) if layer.gradient.any()), maps[-1])
 
     def _no_layer(self, kept: list[tuple[str, Tensor]], size: tuple[int, int]) -> str:

@@ -6,7 +6,7 @@ normalisation included. The module's flags, weights and gradients stay as they a
 
 import math
 from abc import abstractmethod
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, cast, get_args
 
 import torch
 from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel, Saliency
@@ -230,7 +230,7 @@ class SmoothGrad(PixelGradient):
     def _attributed(self, scores: TargetScores, row: Tensor, generator: torch.Generator) -> Tensor:
         with torch.no_grad():
             scores(row)
-        return NoiseTunnel(Saliency(scores)).attribute(  # draws from torch's global generator, which is seeded
+        attribution = NoiseTunnel(Saliency(scores)).attribute(  # draws from torch's global generator, which is seeded
             row,
             nt_samples=self.n,
             nt_samples_batch_size=min(self.n, _ROWS, self.black_box.batch_size),
@@ -238,6 +238,7 @@ class SmoothGrad(PixelGradient):
             target=scores.target,
             abs=False,
         )
+        return cast(Tensor, attribution)  # a tuple only where tuples are given
 
 
 class IntegratedGradientsMap(PixelGradient):

@@ -1,6 +1,7 @@
 """Batch norms folded into the convolutions before them: the same function in fewer passes over memory."""
 
 import copy
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -33,7 +34,7 @@ def folded(module: nn.Module, shape: tuple[int, ...]) -> nn.Module:
 def _fold_children(parent: nn.Module) -> int:
     found = 0
     children = list(parent.named_children())
-    for (name, conv), (after, norm) in zip(children, children[1:], strict=False):
+    for (name, conv), (after, norm) in pairwise(children):
         fits = isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and conv.out_channels == norm.num_features
         if fits and norm.track_running_stats:
             setattr(parent, name, fuse_conv_bn_eval(conv, norm))

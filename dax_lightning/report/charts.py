@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from dax_lightning.report.canvas import GREY, INK, MARKERS, RULE, SERIES, axes_at, dress, printable, style
 
@@ -88,9 +89,9 @@ def draw_forest(tables: Sequence[tuple[str, bool, pd.DataFrame]], names: Sequenc
         1
     """
     left, wide, row = 1.45, 1.95, 0.19
-    figure = Figure(figsize=(left + len(tables) * (wide + 0.2), 0.75 + row * len(names) + 0.3))
+    figure = Figure(figsize=(left + len(tables) * (wide + 0.2), 0.8 + row * len(names)))
     for n, (title, up, table) in enumerate(tables):
-        axes = axes_at(figure, left + n * (wide + 0.2), 0.62, wide, row * len(names))
+        axes = axes_at(figure, left + n * (wide + 0.2), 0.3, wide, row * len(names))
         _differences(axes, table, names)
         _dress_forest(axes, title, up, list(names) if n == 0 else [], len(names))
     return figure
@@ -138,15 +139,14 @@ def _together(chart: Chart) -> Figure:
     for k, line in enumerate(chart.lines):
         _line(axes, line, look(k))
     dress(axes, chart.title, chart.x_name)
-    if chart.logarithmic:
-        axes.set_xscale("log")
+    _scale(axes, chart)
     _label(axes, chart.lines, LABEL / high)
     return figure
 
 
-def _line(axes: Axes, line: Line, drawn: dict[str, Any]) -> None:
+def _line(axes: Axes, line: Line, drawn: dict[str, Any], size: float | int = 4.5) -> None:
     dense = len(line.x) > 12  # a curve, not some settings
-    axes.plot(line.x, line.y, linewidth=1.5, markersize=0 if dense else 4.5, **drawn)
+    axes.plot(line.x, line.y, linewidth=1.5, markersize=0 if dense else size, **drawn)
     if len(line.x) > 1:
         axes.fill_between(line.x, line.low, line.high, color=drawn["color"], alpha=0.13, linewidth=0)
     elif np.isfinite(line.low).all():
@@ -165,7 +165,7 @@ def _label(axes: Axes, lines: Sequence[Line], gap: float) -> None:
             xycoords="axes fraction",
             textcoords="axes fraction",
             va="center",
-            arrowprops={"arrowstyle": "-", "color": look(k)["color"], "linewidth": 0.5, "alpha": 0.7, "shrinkA": 1, "shrinkB": 3},
+            arrowprops={"arrowstyle": "-", "color": look(k)["color"], "linewidth": 0.7, "linestyle": ":", "shrinkB": 3},
             **style(7.8, INK),
         )
         axes.plot([1.05], [place], transform=axes.transAxes, clip_on=False, markersize=4, **look(k))
@@ -180,8 +180,17 @@ def _apart(chart: Chart) -> Figure:
         row, column = divmod(n, columns)
         axes = axes_at(figure, 0.5 + column * (wide + 0.17), 0.75 + row * (high + 0.32), wide, high)
         _among_others(axes, chart, line)
+        axes.set_ylim(*_reach(chart.lines))
         axes.tick_params(labelleft=column == 0, labelbottom=n + columns >= len(chart.lines), pad=2)
     return figure
+
+
+def _reach(lines: Sequence[Line]) -> tuple[float, float]:
+    """From the lowest to the highest value of any line or band, and a little more."""
+    values = np.concatenate([part for line in lines for part in (line.y, line.low, line.high)])
+    low, high = np.nanmin(values), np.nanmax(values)
+    room = 0.06 * (high - low) or 0.5
+    return float(low - room), float(high + room)
 
 
 def _heading(figure: Figure, chart: Chart) -> None:
@@ -193,19 +202,28 @@ def _heading(figure: Figure, chart: Chart) -> None:
 
 
 def _among_others(axes: Axes, chart: Chart, line: Line) -> None:
-    for other in chart.lines:
-        dashed = other.name == REFERENCE
-        axes.plot(other.x, other.y, "--" if dashed else "-", color=GREY if dashed else RULE, linewidth=1 if dashed else 0.7)
-    _line(axes, line, {**look(0), "markevery": 1})
+    axes.add_collection(LineCollection([np.column_stack([o.x, o.y]) for o in chart.lines], colors=RULE, linewidths=0.7))
+    for other in (other for other in chart.lines if other.name == REFERENCE):
+        axes.plot(other.x, other.y, "--", color=GREY, linewidth=1)
+    _line(axes, line, look(0), size=3)
     dress(axes, line.name, "")
     axes.title.set(fontsize=8)
     axes.tick_params(labelsize=6.8)
+    _scale(axes, chart)
+
+
+def _scale(axes: Axes, chart: Chart) -> None:
     if chart.logarithmic:
         axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _differences(axes: Axes, table: pd.DataFrame, names: Sequence[str]) -> None:
     axes.axvline(0, color=GREY, linewidth=0.8)
+    for name in set(names) - set(table["explainer"]):
+        axes.plot(0, names.index(name), "D", color=GREY, markersize=4, markerfacecolor="white")  # what is subtracted
     for line in table.to_dict("records"):
         place = names.index(line["explainer"])
         sure = bool(line["p_holm"] < 0.05)

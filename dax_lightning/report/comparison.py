@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from dax_lightning.report.canvas import as_uri
 from dax_lightning.report.charts import Chart, Line, draw_chart, draw_forest
@@ -29,7 +30,7 @@ class Picture:
 
     name: str
     uri: str
-    whole: bool  # as wide as the page
+    width: int  # CSS pixels at which its letters have the size of the page's
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Differences:
     part: str
     references: dict[str, str]
     lines: dict[str, dict[str, dict[str, Any]]]
-    forest: str | None
+    forest: Picture | None
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ def _titled(metric: str, title: str) -> str:
 
 
 def _picture(chart: Chart) -> Picture:
-    return Picture(f"{chart.title} against {chart.x_name}", as_uri(draw_chart(chart)), chart.apart)
+    return _drawn(f"{chart.title} against {chart.x_name}", draw_chart(chart))
 
 
 def _differences(part: Part, title: str, references: dict[str, str], known: Known, drawn: bool) -> Differences:
@@ -204,9 +205,13 @@ def _differences(part: Part, title: str, references: dict[str, str], known: Know
     return Differences(title, part.title, references, lines, forest)
 
 
-def _forest(tables: dict[str, pd.DataFrame], references: dict[str, str], known: Known, methods: list[str]) -> str:
+def _forest(tables: dict[str, pd.DataFrame], references: dict[str, str], known: Known, methods: list[str]) -> Picture:
     columns = [(f"{metric} − {references[metric]}", known.up(metric), table) for metric, table in tables.items()]
-    return as_uri(draw_forest(columns, methods))
+    return _drawn("differences", draw_forest(columns, methods))
+
+
+def _drawn(name: str, figure: Figure) -> Picture:
+    return Picture(name, as_uri(figure), round(96 * figure.get_figwidth()))  # 96 CSS pixels an inch
 
 
 def _overview(box: str, parts: list[Part], metric: str) -> Overview:

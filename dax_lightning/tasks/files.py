@@ -10,7 +10,7 @@ from PIL import Image
 
 from dax_lightning.black_box import BlackBox
 from dax_lightning.errors import InputError
-from dax_lightning.tasks.base import Task, safe_keys
+from dax_lightning.tasks.base import Only, Task, safe_keys
 from dax_lightning.tasks.images import SUFFIXES, read_image, to_rgb
 from dax_lightning.types import Case
 
@@ -25,9 +25,10 @@ class Photo(Task):
         photograph: chelsea (the cat), coffee, astronaut, rocket or camera.
         target: see :class:`Task`.
         limit: see :class:`Task`.
+        only: all; nobody knows what is in the picture, so right and wrong can't be told.
 
     Raises:
-        InputError: another name, or no such target.
+        InputError: another name, no such target, or another ``only``.
 
     Example:
         >>> from dax_lightning.black_box import CallableBlackBox
@@ -44,10 +45,11 @@ class Photo(Task):
         photograph: Photograph = "chelsea",
         target: int | str | None = None,
         limit: int | None = None,
+        only: Only = "all",
     ):
         if photograph not in get_args(Photograph):
             raise InputError(f"task.photograph={photograph}: choose one of {', '.join(get_args(Photograph))}, or input=FILE")
-        super().__init__(black_box, [photograph], target, limit)
+        super().__init__(black_box, [photograph], target, limit, only)
 
     def _case(self, index: int) -> Case:
         key = self._keys[index]
@@ -63,9 +65,11 @@ class Files(Task):
         input: a file, a folder (its images, not those of its subfolders), or a glob such as ``photos/**/*.jpg``.
         target: see :class:`Task`.
         limit: see :class:`Task`.
+        only: all; nobody knows what is in the picture, so right and wrong can't be told.
 
     Raises:
-        InputError: nothing there, no image among it, or no such target; from ``task[i]``, what :func:`read_image` refuses.
+        InputError: nothing there, no image among it, no such target, or another ``only``; from ``task[i]``, what
+            :func:`read_image` refuses.
 
     Example:
         >>> import tempfile
@@ -86,11 +90,12 @@ class Files(Task):
         input: str | None = None,
         target: int | str | None = None,
         limit: int | None = None,
+        only: Only = "all",
     ):
         if input is None:
             raise InputError("task=files has no input: give input=FILE, input=FOLDER or input='photos/*.jpg'")
         self.files = _found(str(Path(input).expanduser()))
-        super().__init__(black_box, safe_keys(file.stem for file in self.files), target, limit)
+        super().__init__(black_box, safe_keys(file.stem for file in self.files), target, limit, only)
 
     def _case(self, index: int) -> Case:
         x = self.black_box.view.image(read_image(self.files[index]))

@@ -11,6 +11,7 @@ from torch import Tensor
 from dax_lightning.errors import InputError
 
 SHAPES = ("disc", "square", "triangle", "cross", "ring")
+TEXTURES = ("stripes", "checkerboard", "spots")
 Array = np.ndarray
 
 
@@ -59,10 +60,17 @@ def check_drawing(seed: int, size: int) -> None:
         raise InputError(f"size={size}, seed={seed}: shapes need 32 or more pixels a side, and a seed from 0 to 2^32 - 1")
 
 
-def draw(rng: np.random.Generator, label: int, size: int) -> Scene:
-    """A scene with an object of class ``label``, everything else from ``rng``."""
+def draw(rng: np.random.Generator, label: int, size: int, ground: str | None = None) -> Scene:
+    """A scene with an object of class ``label``, everything else from ``rng``.
+
+    Args:
+        rng: two of the same seed draw the same but for ``label`` and ``ground``.
+        label: index into ``SHAPES``.
+        size: pixels a side.
+        ground: one of ``TEXTURES`` that is laid over the whole background beneath the clutter; ``None``: no such texture.
+    """
     grid = np.indices((size, size), dtype=np.float32) / np.float32(size)  # (2, H, W), y before x
-    backdrop, patches = _backdrop(rng, grid)
+    backdrop, patches = _backdrop(rng, grid, ground)
     truth, parts = _object(rng, grid, SHAPES[label])
     picture = np.where(truth[..., None], _painted(rng, grid), backdrop) + rng.normal(0, 0.02, (size, size, 3))
     levels = (picture.clip(0, 1) * 255).round().astype(np.float32)
@@ -70,7 +78,7 @@ def draw(rng: np.random.Generator, label: int, size: int) -> Scene:
     return Scene(torch.from_numpy(levels / 255).permute(2, 0, 1).contiguous(), torch.from_numpy(truth), label, segments)
 
 
-def _backdrop(rng: np.random.Generator, grid: Array) -> tuple[Array, Array]:
+def _backdrop(rng: np.random.Generator, grid: Array, ground: str | None) -> tuple[Array, Array]:
     """Greyish patches with wavy borders, each of its own shade and texture, and coloured clutter: (H, W, 3), ids (H, W)."""
     points = rng.uniform(0, 1, (rng.integers(18, 27), 2, 1, 1)).astype(np.float32)
     waves = 0.03 * np.sin(rng.uniform(9, 18, (2, 1, 1)) * grid[::-1] + rng.uniform(0, 6, (2, 1, 1)))
@@ -80,6 +88,8 @@ def _backdrop(rng: np.random.Generator, grid: Array) -> tuple[Array, Array]:
     strengths = rng.choice([-0.06, 0.06], (len(points), 2, 1))
     textures = np.stack([_texture(rng, grid), _texture(rng, grid)], -1)[..., None]
     picture = shades[patches] + (strengths[patches] * textures).sum(-2)
+    if ground is not None:
+        picture += 0.2 * _texture(rng, grid, ground)[..., None]
     for number in range(rng.integers(4, 8)):
         piece = _clutter(rng, grid)
         picture[piece] = _painted(rng, grid)[piece]
@@ -123,10 +133,11 @@ def _painted(rng: np.random.Generator, grid: Array) -> Array:
     return 0.5 + colour * _texture(rng, grid)[..., None]
 
 
-def _texture(rng: np.random.Generator, grid: Array) -> Array:
-    """Stripes, a checkerboard, or spots, in [-1, 1]."""
+def _texture(rng: np.random.Generator, grid: Array, kind: str | None = None) -> Array:
+    """Stripes, a checkerboard, or spots (``rng`` chooses, if not told), in [-1, 1]."""
     across, along = np.sin(_turned(rng, grid) * rng.uniform(45, 65) + rng.uniform(0, 6, (2, 1, 1)))
-    return (across, np.sign(across * along), across * along)[rng.integers(3)]
+    drawn = rng.integers(3)
+    return (across, np.sign(across * along), across * along)[drawn if kind is None else TEXTURES.index(kind)]
 
 
 def _turned(rng: np.random.Generator, grid: Array) -> Array:

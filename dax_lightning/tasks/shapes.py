@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +15,8 @@ from torch.nn import functional
 from dax_lightning.black_box import BlackBox, TorchBlackBox, View
 from dax_lightning.device import one_thread
 from dax_lightning.errors import InputError
-from dax_lightning.tasks.base import Task
+from dax_lightning.tasks.base import Only, Task
+from dax_lightning.tasks.imagenet import meanings
 from dax_lightning.tasks.scenes import SHAPES, Scene, check_drawing, draw, shape_scene
 from dax_lightning.types import Case
 
@@ -24,6 +26,8 @@ CLASSES = (*SHAPES, "nothing")
 class Shapes(Task):
     """Drawings of one object each, with its mask as ``truth`` and the true partition as ``segments``.
 
+    ``Case.wrong`` is the most probable of the other shapes that the black box knows by name.
+
     Args:
         black_box: the model whose answers are explained; :func:`shapes_classifier` knows these objects.
         n: how many drawings; the classes take turns.
@@ -31,6 +35,7 @@ class Shapes(Task):
         size: pixels a side.
         target: see :class:`Task`.
         limit: see :class:`Task`.
+        only: see :class:`Task`.
 
     Raises:
         InputError: no drawing asked for, too small a size, a seed out of range, or no such target.
@@ -43,6 +48,7 @@ class Shapes(Task):
     """
 
     name = "shapes"
+    knows_classes = True
 
     def __init__(
         self,
@@ -52,22 +58,50 @@ class Shapes(Task):
         size: int = 64,
         target: int | str | None = None,
         limit: int | None = None,
+        only: Only = "all",
     ):
         if n < 1:
             raise InputError(f"task.n={n}: it must be at least 1 drawing")
         check_drawing(seed, size)
         self.seed, self.size = seed, size
-        super().__init__(black_box, [f"{SHAPES[i % len(SHAPES)]}_{i}" for i in range(n)], target, limit)
+        super().__init__(black_box, [f"{SHAPES[i % len(SHAPES)]}_{i}" for i in range(n)], target, limit, only)
 
     def scene(self, index: int) -> Scene:
         """The drawing behind ``task[index]``, before the black box's view."""
-        return shape_scene(self.seed, index, self.size)
+        self._look(index + 1)
+        return self._draw(self._picked[index])
+
+    def _draw(self, number: int) -> Scene:
+        return shape_scene(self.seed, number, self.size)
 
     def _case(self, index: int) -> Case:
-        scene, view = self.scene(index), self.black_box.view
-        x = view.image(Image.fromarray((scene.x * 255).round().byte().permute(1, 2, 0).numpy()))
-        truth, segments = (view.labels(Image.fromarray(part.byte().numpy())) for part in (scene.truth, scene.segments))
-        return Case(self._keys[index], x, self._chosen(x), truth=truth.bool(), segments=segments.unique(return_inverse=True)[1])
+        scene = self._draw(index)
+        x, truth, segments = as_seen(scene, self.black_box.view)
+        target = self._chosen(x)
+        others = {i for name, ids in self._named.items() if name != SHAPES[scene.label] for i in ids}
+        wrong = self._most_probable(x, others - {target})
+        return Case(self._keys[index], x, target, truth=truth, segments=segments, wrong=wrong)
+
+    def _own_classes(self, index: int, case: Case) -> Collection[int] | None:
+        return self._named.get(SHAPES[index % len(SHAPES)])
+
+    @property
+    def _named(self) -> dict[str, tuple[int, ...]]:
+        classes = self.black_box.classes or ()
+        return meanings(SHAPES, classes, len(classes))
+
+
+def as_seen(scene: Scene, view: View) -> tuple[Float[Tensor, "c h w"], Bool[Tensor, "h w"], Int[Tensor, "h w"]]:
+    """A drawing, its object and its partition (ids 0 to j - 1), as a black box with this view sees them.
+
+    Example:
+        >>> x, truth, segments = as_seen(shape_scene(seed=0, index=0), View((32, 32)))
+        >>> x.shape, segments.shape
+        (torch.Size([3, 32, 32]), torch.Size([32, 32]))
+    """
+    x = view.image(Image.fromarray((scene.x * 255).round().byte().permute(1, 2, 0).numpy()))
+    truth, segments = (view.labels(Image.fromarray(part.byte().numpy())) for part in (scene.truth, scene.segments))
+    return x, truth.bool(), segments.unique(return_inverse=True)[1]
 
 
 def shapes_classifier(
@@ -106,17 +140,42 @@ def shapes_classifier(
 def _trained(seed: int, size: int, drawings: int, epochs: int) -> nn.Module:
     rngs = [np.random.default_rng([seed, index, 1]) for index in range(drawings)]  # the 1: no drawing of a task is among them
     scenes = [draw(rng, index % len(SHAPES), size) for index, rng in enumerate(rngs)]
-    data = [torch.stack([getattr(scene, part) for scene in scenes]) for part in ("x", "truth", "segments")]
     label = torch.tensor([scene.label for scene in scenes])
+    return learned(_network, scenes, torch.stack([scene.truth for scene in scenes]), label, len(CLASSES), epochs, seed)
+
+
+def learned(
+    network: Callable[[], nn.Module],
+    scenes: Sequence[Scene],
+    evidence: Bool[Tensor, "n h w"],
+    label: Int[Tensor, " n"],
+    classes: int,
+    epochs: int,
+    seed: int,
+) -> nn.Module:
+    """A network trained on copies of drawings with pieces removed, in eval mode; the same each time.
+
+    What it is to answer is the drawing's ``label`` as far as the ``evidence`` is still there, the last class for the rest.
+
+    Args:
+        network: makes it; ``seed`` decides its weights.
+        scenes: the drawings.
+        evidence: the places of each drawing that count.
+        label: class of each drawing.
+        classes: how many there are.
+        epochs: passes over the drawings.
+        seed: of weights and batches.
+    """
+    x, segments = (torch.stack([getattr(scene, part) for scene in scenes]) for part in ("x", "segments"))
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), one_thread():
         torch.manual_seed(seed)
-        module = _network()
+        module = network()
         optimizer = torch.optim.AdamW(module.parameters(), weight_decay=0.01)
-        steps = math.ceil(drawings / _ROWS) * epochs
+        steps = math.ceil(len(scenes) / _ROWS) * epochs
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
-        for batch in (rows for _ in range(epochs) for rows in torch.randperm(drawings).split(_ROWS)):
-            copies, share = _copies(*(part[batch] for part in data))
-            answer = functional.one_hot(label[batch], len(CLASSES)) * share[:, None]
+        for batch in (rows for _ in range(epochs) for rows in torch.randperm(len(scenes)).split(_ROWS)):
+            copies, share = _copies(x[batch], evidence[batch], segments[batch])
+            answer = functional.one_hot(label[batch], classes) * share[:, None]
             answer[:, -1] += 1 - share
             loss = functional.cross_entropy(module(copies), answer)
             optimizer.zero_grad()
@@ -134,17 +193,19 @@ class _Colourfulness(nn.Module):
 
 
 def _network() -> nn.Sequential:
-    def block(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
-        return [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
-
     layers = [_Colourfulness(), *block(1, 16, 5, 2), *block(16, 32, 3, 1), *block(32, 64, 3, 2), *block(64, 64, 3, 1)]
     return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(64, len(CLASSES)))
+
+
+def block(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
+    """Convolution, batch norm, ReLU."""
+    return [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
 def _copies(
     x: Float[Tensor, "n 3 h w"], truth: Bool[Tensor, "n h w"], segments: Int[Tensor, "n h w"]
 ) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, " n"]]:
-    """Turned copies with some of their pieces removed, and the share of the object that is left in each."""
+    """Turned copies with some of their pieces removed, and the share of the truth that is left in each."""
     if torch.rand(()) < 0.4:  # squares instead of the true segments, for segmenters that don't know them
         ticks = (torch.arange(x.shape[-1]) + torch.randint(8, ())) // torch.randint(6, 14, ())
         segments = (ticks[:, None] * (ticks.max() + 1) + ticks).expand_as(truth)

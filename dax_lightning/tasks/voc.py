@@ -1,6 +1,6 @@
 """PASCAL VOC's segmentation images: a photograph, and where its object is."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import torch
@@ -10,27 +10,24 @@ from torch import Tensor
 
 from dax_lightning.black_box import BlackBox
 from dax_lightning.errors import InputError
-from dax_lightning.tasks.base import Task
+from dax_lightning.tasks.base import Only, Task
+from dax_lightning.tasks.imagenet import meanings
 from dax_lightning.tasks.images import read_image
 from dax_lightning.types import Case
 
 CLASSES = ("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
            "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor")  # fmt: skip
-IMAGENET = {  # ids among ImageNet's 1000 that are this VOC class
-    "dog": range(151, 269),
-    "cat": range(281, 286),
-    "horse": range(339, 340),
-    "cow": range(345, 348),
-    "sheep": range(348, 350),
-}
+ANIMALS = ("cat", "cow", "dog", "horse", "sheep")  # what a wrong label over ImageNet is taken from
 VOID = 255
 
 
 class Voc(Task):
     """Photographs of PASCAL VOC whose largest object is the truth; void pixels are in ``Case.ignore``.
 
-    Without ``target``, a case's target is the largest object's class: by its name where the black box has that name; else,
-    with ImageNet's 1000 classes, the most probable of those that are this animal (one row); else the top class (one row).
+    Without ``target``, a case's target is the largest object's class: with ImageNet's 1000 classes the most probable of those
+    that mean it; else by its name; where the black box has neither, its top class. ``Case.wrong`` is the most probable class of
+    an object that the mask does not show: one of VOC's, over ImageNet one of VOC's cats, cows, dogs, horses and sheep. A case
+    costs one row.
 
     Args:
         black_box: the model whose answers are explained.
@@ -40,6 +37,8 @@ class Voc(Task):
         year: 2007 to 2012, part of the folder's name.
         target: see :class:`Task`.
         limit: see :class:`Task`.
+        only: see :class:`Task`; right is the class of the largest object, over ImageNet any class that means it. With
+            ``wrong`` the target is the answer that was given, the top class.
 
     Raises:
         InputError: not this layout, an id that is not in the list, or no such target; from ``task[i]``, a damaged or missing
@@ -61,6 +60,7 @@ class Voc(Task):
     """
 
     name = "voc"
+    knows_classes = True
 
     def __init__(
         self,
@@ -71,58 +71,105 @@ class Voc(Task):
         year: int = 2012,
         target: int | str | None = None,
         limit: int | None = None,
+        only: Only = "all",
     ):
-        self._files = _pairs(root, image_set, year)
-        super().__init__(black_box, self._with_object() if ids is None else _listed(ids, self._files), target, limit)
-        if not self._keys:
-            raise InputError(f"no image of task.image_set={image_set} has an object in view: check task.root={root}")
+        self._files = pairs(root, image_set, year)
+        self._place = f"task.image_set={image_set} has an object in view: check task.root={root}"
+        super().__init__(black_box, self._with_object() if ids is None else listed(ids, self._files), target, limit, only)
 
     def _with_object(self) -> Iterator[str]:
         """Keys whose mask shows an object; one whose mask can't be read stays in, to fail on its own."""
         for key, (_, mask) in self._files.items():
             try:
-                seen = bool(_objects(self._labels(mask)).any())
+                seen = bool(objects(self._labels(mask)).any())
             except InputError:
                 seen = True
             if seen:
                 yield key
 
     def _labels(self, mask: Path) -> Int[Tensor, "h w"]:
-        try:
-            with Image.open(mask) as picture:
-                if picture.mode not in ("P", "L"):
-                    raise ValueError(f"its mode is {picture.mode}")
-                return self.black_box.view.labels(picture)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"VOC mask {mask} is missing or no picture of class ids ({error}): copy it again") from error
+        return self.black_box.view.labels(read_mask(mask))
+
+    def _nothing_left(self) -> str:
+        return super()._nothing_left() if self._keys else f"no image of {self._place}"
 
     def _case(self, index: int) -> Case:
         key = self._keys[index]
         image, mask = self._files[key]
         x, labels = self.black_box.view.image(read_image(image)), self._labels(mask)
-        sizes = torch.bincount(labels[_objects(labels)], minlength=1)
-        if not sizes.any():
-            raise InputError(f"VOC image {key} has no object in the black box's view: take it out of task.ids")
-        largest = int(sizes.argmax())
-        return Case(key, x, self._class_of(CLASSES[largest], x), truth=labels == largest, ignore=labels == VOID)
+        own = largest(labels, key)
+        target = self._target_of(CLASSES[own], x)
+        wrong = self._wrong(labels, x, target)
+        return Case(key, x, target, truth=labels == own, ignore=labels == VOID, wrong=wrong)
 
-    def _class_of(self, voc_class: str, x: Float[Tensor, "c h w"]) -> int:
-        if self._target is not None:
-            return self._target
-        names = [name.lower() for name in self.black_box.classes or ()]
-        if voc_class in names:
-            return names.index(voc_class)
-        scores = self.black_box(x[None])[0]
-        group = IMAGENET[voc_class] if len(scores) == 1000 and voc_class in IMAGENET else range(len(scores))
-        return group[int(scores[list(group)].argmax())]
+    def _target_of(self, voc_class: str, x: Float[Tensor, "c h w"]) -> int:
+        given = self._target is not None or self.only == "wrong"
+        found = None if given else self._most_probable(x, self._known(x).get(voc_class, ()))
+        return self._chosen(x) if found is None else found
+
+    def _wrong(self, labels: Int[Tensor, "h w"], x: Float[Tensor, "c h w"], target: int) -> int | None:
+        candidates = ANIMALS if len(self._answer(x)) == 1000 else CLASSES[1:]
+        absent = {name for name in candidates if CLASSES.index(name) not in labels}
+        ids = {index for name, ids in self._known(x).items() if name in absent for index in ids}
+        return self._most_probable(x, ids - {target})
+
+    def _own_classes(self, index: int, case: Case) -> Collection[int] | None:
+        key = self._keys[index]
+        return self._known(case.x).get(CLASSES[largest(self._labels(self._files[key][1]), key)])
+
+    def _known(self, x: Float[Tensor, "c h w"]) -> dict[str, tuple[int, ...]]:
+        """VOC's objects that the black box knows, and its classes that mean them."""
+        return meanings(CLASSES[1:], self.black_box.classes, len(self._answer(x)))
 
 
-def _objects(labels: Int[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
+def largest(labels: Int[Tensor, "h w"], key: str) -> int:
+    """The class with the most pixels.
+
+    Raises:
+        InputError: there is no object.
+
+    Example:
+        >>> CLASSES[largest(torch.tensor([[0, 0, 0, 8, 12, 12]]), "2007_000033")]
+        'dog'
+    """
+    sizes = torch.bincount(labels[objects(labels)], minlength=1)
+    if not sizes.any():
+        raise InputError(f"VOC image {key} has no object in the black box's view: take it out of task.ids")
+    return int(sizes.argmax())
+
+
+def read_mask(mask: Path) -> Image.Image:
+    """A VOC mask, a picture of class ids.
+
+    Raises:
+        InputError: it is missing, damaged, or another kind of picture.
+    """
+    try:
+        with Image.open(mask) as picture:
+            if picture.mode not in ("P", "L"):
+                raise ValueError(f"its mode is {picture.mode}")
+            picture.load()
+            return picture
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"VOC mask {mask} is missing or no picture of class ids ({error}): copy it again") from error
+
+
+def objects(labels: Int[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
+    """Where an object is: neither background nor void.
+
+    Example:
+        >>> objects(torch.tensor([[0, 8, 255]])).tolist()
+        [[False, True, False]]
+    """
     return (labels > 0) & (labels < len(CLASSES))
 
 
-def _pairs(root: str | None, image_set: str, year: int) -> dict[str, tuple[Path, Path]]:
-    """Photograph and mask of each key of the list, in its order."""
+def pairs(root: str | None, image_set: str, year: int) -> dict[str, tuple[Path, Path]]:
+    """Files of photograph and mask of each key of the list, in its order; the arguments are those of :class:`Voc`.
+
+    Raises:
+        InputError: not this layout, or no such list.
+    """
     if root is None:
         raise InputError(f"task=voc has no root: give task.root=DIR, the folder that holds VOCdevkit/VOC{year}/")
     base = Path(root).expanduser() / "VOCdevkit" / f"VOC{year}"
@@ -140,14 +187,19 @@ def _pairs(root: str | None, image_set: str, year: int) -> dict[str, tuple[Path,
     return {key: (base / "JPEGImages" / f"{key}.jpg", base / "SegmentationClass" / f"{key}.png") for key in keys}
 
 
-def _listed(ids: str, known: dict[str, tuple[Path, Path]]) -> list[str]:
+def listed(ids: str, known: Collection[str], setting: str = "task.ids") -> list[str]:
+    """The case keys in a text file, one a line.
+
+    Raises:
+        InputError: it can't be read, is empty, or names a key that is not known.
+    """
     try:
         lines = Path(ids).expanduser().read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"task.ids={ids} can't be read: wanted a text file with one case key a line") from error
+        raise InputError(f"{setting}={ids} can't be read: wanted a text file with one case key a line") from error
     keys = list(dict.fromkeys(lines))
     unknown = [key for key in keys if key not in known]
     if unknown or not keys:
         what = f"names {unknown[0]}, which task.image_set lacks" if unknown else "is empty"
-        raise InputError(f"task.ids={ids} {what}: wanted case keys such as {next(iter(known), '2007_000033')}, one a line")
+        raise InputError(f"{setting}={ids} {what}: wanted case keys such as {next(iter(known), '2007_000033')}, one a line")
     return keys

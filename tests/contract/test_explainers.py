@@ -70,7 +70,7 @@ def test_another_seed_another_map_unless_there_is_no_chance_in_it(name, quarter_
 
 def test_gradients_are_asked_of_torch_modules_alone(name, quarter_box):
     if class_of(name).needs_gradients:
-        with pytest.raises(InputError, match="gradients are wanted.*QuarterBox can only be queried.*explainer=dax"):
+        with pytest.raises(InputError, match=r"gradients are wanted.*QuarterBox can only be queried.*explainer=dax"):
             make(name, QuarterBox())
     assert make(name, quarter_box).name == name
 

@@ -1,0 +1,55 @@
+"""What folding batch norms and short calls give on a CPU, and what DAX costs over the bare queries: ratios within one run.
+
+Each round times all variants in turn, so that other work on the machine hits them alike; medians over the rounds.
+Run: python -m benchmarks.black_box [rounds]
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.common import bare_seconds, make_explainer
+from dax_lightning.black_box import lite0
+from dax_lightning.black_box.torch_module import lite0_module
+from dax_lightning.tasks import Photo
+
+ROWS = 64
+
+
+def main(rounds: int = 5) -> None:
+    box = lite0(device="cpu")
+    plain = lite0_module().eval().to(memory_format=torch.channels_last)
+    rows = torch.rand(ROWS, *box.view.shape).to(memory_format=torch.channels_last)
+    variants: dict[str, Callable[[], object]] = {
+        "as timm makes it, 64 rows a call": lambda: plain(rows),
+        "8 rows a call": lambda: [plain(few) for few in rows.split(8)],
+        "folded, 64 rows a call": lambda: box.module(rows),
+        "folded, 8 rows a call (what the black box does)": lambda: [box.module(few) for few in rows.split(8)],
+    }
+    taken: dict[str, list[float]] = {name: [] for name in variants}
+    with torch.inference_mode():
+        for _ in range(rounds + 1):  # the first warms up
+            for name, run in variants.items():
+                start = time.perf_counter()
+                run()
+                taken[name].append(time.perf_counter() - start)
+    first = next(iter(taken.values()))[1:]
+    print(f"EfficientNet-Lite0, {torch.get_num_threads()} threads, {rounds} rounds\n")
+    print("| variant | time, relative | ms a row |\n| --- | --- | --- |")
+    for name, seconds in taken.items():
+        ratio = statistics.median(s / f for s, f in zip(seconds[1:], first, strict=True))
+        print(f"| {name} | {ratio:.2f} | {1000 * statistics.median(seconds[1:]) / ROWS:.1f} |")
+    case = Photo(box)[0]
+    ratios = []
+    for _ in range(3):
+        bare = bare_seconds(box, case, 1000)
+        ratios.append(make_explainer(box, "q=1000").explain(case.x, case.target).seconds / bare)
+    thrice = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(f"\nDAX at q=1000 over bare forwards of 1000 rows: median {statistics.median(ratios):.2f} of {thrice}")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,300 @@
+"""COCO in both of its layouts, against outlines that were filled by hand and by another library."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.path import Path as Outline
+from PIL import Image
+from timm.data.imagenet_info import ImageNetInfo
+
+from dax_lightning.black_box import CallableBlackBox
+from dax_lightning.errors import InputError
+from dax_lightning.tasks import Coco
+from dax_lightning.tasks.coco_files import NAMES
+from dax_lightning.tasks.imagenet import ALIASES, IMAGENET, meanings
+from dax_lightning.tasks.voc import CLASSES as VOC_CLASSES
+
+BOX = {"cat": [(2, 4), (22, 4), (22, 26), (2, 26)], "dog": [(30, 10), (56, 10), (56, 40), (30, 40)]}  # corners x, y
+SIZE = (60, 40)  # of the photographs
+MIDDLES = np.stack(np.meshgrid(np.arange(480), np.arange(480)), -1).reshape(-1, 2) + 0.5  # of pixels
+
+
+def box_of(classes=("cat", "dog", "cow"), size=(40, 60), **more):
+    """Scores are the mean of each colour: the reddest photograph is a cat."""
+    return CallableBlackBox(lambda rows: rows.mean((2, 3)), size=size, classes=None if classes is None else list(classes), **more)
+
+
+def filled(name, size=(40, 60)):
+    (left, top), _, (right, bottom), _ = BOX[name]
+    mask = torch.zeros(size, dtype=torch.bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def yolo_line(name):
+    points = " ".join(f"{x / SIZE[0]:.6f} {y / SIZE[1]:.6f}" for x, y in BOX[name])
+    return f"{NAMES.index(name)} {points}\n"
+
+
+@pytest.fixture
+def yolo(tmp_path):
+    """a: a cat and a dog; b: a cat alone; c: without a label file; d: a cat and a dog, greener."""
+    for folder in ("images", "labels"):
+        (tmp_path / folder / "train2017").mkdir(parents=True)
+    for name, colour in zip("abcd", ("red", "red", "red", "lime"), strict=True):
+        Image.new("RGB", SIZE, colour).save(tmp_path / "images/train2017" / f"{name}.png")
+    for name in "ad":
+        (tmp_path / "labels/train2017" / f"{name}.txt").write_text(yolo_line("cat") + yolo_line("dog"))
+    (tmp_path / "labels/train2017/b.txt").write_text(yolo_line("cat"))
+    return tmp_path
+
+
+def official(folder: Path, *more: dict) -> Path:
+    """One photograph with the same cat and dog, and more annotations."""
+    for name in ("annotations", "val2017"):
+        (folder / name).mkdir()
+    Image.new("RGB", SIZE, "red").save(folder / "val2017" / "a.png")
+    outline = [{"category_id": i, "segmentation": [[v for p in BOX[n] for v in p]]} for i, n in ((17, "cat"), (18, "dog"))]
+    content = {
+        "images": [{"id": 5, "file_name": "a.png", "width": SIZE[0], "height": SIZE[1]}],
+        "categories": [{"id": 17, "name": "cat"}, {"id": 18, "name": "dog"}, {"id": 21, "name": "cow"}],
+        "annotations": [{"image_id": 5, "iscrowd": 0, **annotation} for annotation in (*outline, *more)],
+    }
+    (folder / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_a_case_for_each_class_of_a_photograph_of_several(yolo):
+    task = Coco(box_of(), str(yolo))
+    assert task.keys() == ["a_cat", "a_dog", "d_cat", "d_dog"]
+    for case, name in zip(task, ("cat", "dog"), strict=False):
+        assert case.truth is not None
+        assert torch.equal(case.truth, filled(name))
+        assert (case.target, case.wrong, case.ignore) == (("cat", "dog").index(name), 2, None)
+
+
+def test_the_truth_is_cut_as_the_photograph_is(yolo):
+    box = box_of(size=(20, 20), crop_pct=0.5)  # the middle 20x20 pixels at their own scale
+    cases = {case.key: case for case in Coco(box, str(yolo))}
+    truth = cases["a_dog"].truth
+    assert truth is not None
+    assert torch.equal(truth, filled("dog")[10:30, 20:40])
+
+
+def test_what_is_out_of_view_is_no_case(yolo):
+    with pytest.raises(InputError, match=r"shows two of the 3 COCO classes .* lower task.min_share"):
+        Coco(box_of(size=(40, 40), crop_pct=1.0), str(yolo), min_share=0.4)
+    assert len(Coco(box_of(), str(yolo), min_share=0.17)) == 4
+    with pytest.raises(InputError, match="shows two"):
+        Coco(box_of(), str(yolo), min_share=0.2)  # the cat covers 18 %
+
+
+def test_min_score_leaves_classes_that_the_black_box_sees(yolo):
+    with pytest.raises(InputError, match="shows two"):
+        Coco(box_of(), str(yolo), min_score=0.1)  # red photographs are no dogs at all
+
+
+def test_both_layouts_say_the_same(yolo, tmp_path_factory):
+    theirs = Coco(box_of(), str(official(tmp_path_factory.mktemp("official"))))
+    assert theirs.keys() == ["a_cat", "a_dog"]
+    for ours, other in zip(Coco(box_of(), str(yolo)), theirs, strict=False):
+        assert ours.truth is not None
+        assert other.truth is not None
+        assert torch.equal(ours.truth, other.truth)
+        assert torch.equal(ours.x, other.x)
+        assert (ours.target, ours.wrong) == (other.target, other.wrong)
+
+
+def test_a_crowd_is_ignored_and_its_class_is_not_wrong(tmp_path):
+    mask = np.zeros((40, 60), np.uint8)
+    mask[30:36, 2:29], mask[10:12, 30:33] = 1, 1  # the second part lies on the dog
+    flat = mask.T.ravel()  # runs go down the columns
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff([0, *edges, flat.size]).tolist()
+    crowd = {"category_id": 18, "iscrowd": 1, "segmentation": {"size": [40, 60], "counts": runs}}
+    cow = {"category_id": 21, "iscrowd": 1, "segmentation": {"size": [40, 60], "counts": runs}}
+    cat, dog = Coco(box_of(), str(official(tmp_path, crowd, cow)))
+    assert cat.ignore is None
+    assert dog.ignore is not None
+    assert torch.equal(dog.ignore, torch.from_numpy(mask).bool() & ~filled("dog"))
+    assert (cat.wrong, dog.wrong) == (None, None)  # a cow is there too, though nobody says where each is
+
+
+def test_a_class_with_an_outline_that_cannot_be_read_gives_no_case(tmp_path):
+    compressed = {"category_id": 18, "segmentation": {"size": [40, 60], "counts": "PPYo1"}}
+    cow = {"category_id": 21, "segmentation": [[0.0, 30.0, 20.0, 30.0, 20.0, 39.0, 0.0, 39.0]]}
+    task = Coco(box_of((*"ab", "cat", "dog", "cow"), outputs="probabilities"), str(official(tmp_path, compressed, cow)))
+    assert task.keys() == ["a_cat", "a_cow"]
+
+
+def test_only_correct_or_wrong_and_no_further_than_the_limit(yolo):
+    assert Coco(box_of(), str(yolo), only="correct").keys() == ["a_cat", "d_dog"]
+    assert Coco(box_of(), str(yolo), only="wrong").keys() == ["a_dog", "d_cat"]
+    box = box_of()
+    assert Coco(box, str(yolo), only="correct", limit=1).keys() == ["a_cat"]
+    assert box.queries == 1
+
+
+def imagenet_box(rising=True):
+    scores = torch.arange(1000).float() if rising else torch.arange(1000).flip(0).float()
+    return CallableBlackBox(lambda rows: (scores / 1000).expand(len(rows), -1).softmax(1), size=(40, 60))
+
+
+def test_over_imagenet_the_most_probable_of_the_group(yolo):
+    cat, dog = Coco(imagenet_box(), str(yolo), limit=2)
+    assert (cat.target, dog.target) == (285, 268)
+    assert cat.wrong == dog.wrong == max(i for name, ids in IMAGENET.items() if name not in BOX for i in ids)
+    assert Coco(imagenet_box(rising=False), str(yolo), limit=1)[0].target == 281
+    assert Coco(imagenet_box(), str(yolo), target=7)[0].target == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("15 0.5 0.5 0.2 0.2", "4 numbers after the class"),  # a box, not a polygon
+        ("80 0 0 1 0 1 1", "tuple index out of range"),
+        ("-1 0 0 1 0 1 1", "class -1"),
+        ("15 0 0 7 0 1 nan", "outside"),
+        ("cat 0 0 1 0 1 1", "invalid literal"),
+    ],
+)
+def test_one_bad_label_file_fails_alone(yolo, text, told):
+    (yolo / "labels/train2017/a.txt").write_text(text)
+    task = Coco(box_of(), str(yolo))
+    assert task.keys() == ["a", "d_cat", "d_dog"]
+    with pytest.raises(InputError, match=told) as raised:
+        task[0]
+    assert "a.txt holds no YOLO polygons" in str(raised.value)
+    assert task[1].key == "d_cat"
+
+
+def test_an_outline_of_another_picture_is_refused(tmp_path):
+    root = official(tmp_path)
+    Image.new("RGB", (40, 60)).save(root / "val2017" / "a.png")
+    with pytest.raises(InputError, match="is 40x60 pixels, its outlines are drawn in 60x40"):
+        Coco(box_of(), str(root))[0]
+
+
+def test_refused(yolo, tmp_path_factory):
+    with pytest.raises(InputError, match=r"has no root: give task\.root=DIR"):
+        Coco(box_of())
+    with pytest.raises(InputError, match=r"neither annotations/instances_SET.json \(COCO\) nor labels/SET"):
+        Coco(box_of(), str(yolo / "images"))
+    with pytest.raises(InputError, match="image_set=val2017: choose one of train2017"):
+        Coco(box_of(), str(yolo), "val2017")
+    with pytest.raises(InputError, match="min_share=2"):
+        Coco(box_of(), str(yolo), min_share=2.0)
+    with pytest.raises(InputError, match="shows two of the 0 COCO classes"):
+        Coco(box_of(None), str(yolo))
+    root = official(tmp_path_factory.mktemp("broken"))
+    (root / "annotations" / "instances_val2017.json").write_text('{"images": [{}]}')
+    with pytest.raises(InputError, match="is no COCO instances file"):
+        Coco(box_of(), str(root))
+
+
+def test_imagenet_ids_are_what_their_names_say():
+    """Every id but the birds' and the dogs' by its name; of these, the first and the last of each stretch."""
+    info = ImageNetInfo()
+    named = {name: {info.index_to_description(i).split(",")[0] for i in ids} for name, ids in IMAGENET.items()}
+    for name, expected in EXPECTED.items():
+        assert named.pop(name) == set(expected.split("; ")), name
+    assert set(named) == {"bird", "dog"}
+    stretches = {"bird": "cock great_grey_owl black_grouse black_swan white_stork albatross", "dog": "Chihuahua Mexican_hairless"}
+    edges = {"bird": (7, 24, 80, 100, 127, 146), "dog": (151, 268)}
+    for name, ids in edges.items():
+        assert [info.index_to_description(i).split(",")[0].replace(" ", "_") for i in ids] == stretches[name].split()
+        assert all(i in IMAGENET[name] for i in ids)
+        assert not any(i in IMAGENET[name] for i in (ids[0] - 1, ids[-1] + 1))
+    everything = [i for ids in IMAGENET.values() for i in ids]
+    assert len(everything) == len(set(everything))  # no class means two things
+    assert set(IMAGENET) <= set(NAMES)
+    assert set(ALIASES) <= set(VOC_CLASSES)
+    assert set(ALIASES.values()) <= set(NAMES)
+
+
+def test_meanings():
+    assert meanings(["tvmonitor", "person"], None, 1000) == {"tvmonitor": (664, 782, 851)}
+    assert meanings(["tv", "cat"], ("A", "Cat", "cat"), 3) == {"cat": (1,)}
+    assert meanings(["tv"], None, 5) == {}
+
+
+def test_real_polygons_as_another_library_fills_them(data):
+    root = data / "coco128-seg"
+    box = CallableBlackBox(lambda rows: torch.ones(len(rows), 80) / 80, size=(480, 480), classes=list(NAMES), crop="squash")
+    task = Coco(box, str(root), limit=12)
+    assert len(task) == 12
+    for case in task:
+        stem, name = case.key.split("_", 1)
+        lines = [line.split() for line in (root / "labels/train2017" / f"{stem}.txt").read_text().splitlines()]
+        wanted = NAMES.index(name.replace("_", " "))
+        polygons = [np.array(line[1:], float).reshape(-1, 2) * 480 for line in lines if int(line[0]) == wanted]
+        theirs = np.any([Outline(points).contains_points(MIDDLES).reshape(480, 480) for points in polygons], 0)
+        assert case.truth is not None
+        ours = case.truth.numpy()
+        assert (ours & theirs).sum() / (ours | theirs).sum() > 0.9, case.key
+        assert case.target == wanted
+
+
+EXPECTED = {
+    "bicycle": "bicycle-built-for-two; mountain bike",
+    "car": "beach wagon; cab; convertible; jeep; limousine; minivan; Model T; racer; sports car",
+    "motorcycle": "moped; motor scooter",
+    "airplane": "airliner; warplane",
+    "bus": "minibus; school bus; trolleybus",
+    "train": "bullet train; electric locomotive; freight car; passenger car; steam locomotive",
+    "truck": "fire engine; garbage truck; moving van; pickup; tow truck; trailer truck",
+    "boat": "canoe; catamaran; container ship; fireboat; gondola; lifeboat; liner; pirate; schooner; speedboat; trimaran; yawl",
+    "traffic light": "traffic light",
+    "parking meter": "parking meter",
+    "bench": "park bench",
+    "cat": "tabby; tiger cat; Persian cat; Siamese cat; Egyptian cat",
+    "horse": "sorrel",
+    "sheep": "ram; bighorn",
+    "cow": "ox; water buffalo; bison",
+    "elephant": "tusker; Indian elephant; African elephant",
+    "bear": "brown bear; American black bear; ice bear; sloth bear",
+    "zebra": "zebra",
+    "backpack": "backpack",
+    "umbrella": "umbrella",
+    "handbag": "purse",
+    "tie": "bow tie; Windsor tie",
+    "skis": "ski",
+    "sports ball": "baseball; basketball; croquet ball; golf ball; ping-pong ball; rugby ball; soccer ball; tennis ball; "
+    "volleyball",
+    "tennis racket": "racket",
+    "bottle": "beer bottle; pill bottle; pop bottle; water bottle; wine bottle",
+    "wine glass": "goblet; red wine",
+    "cup": "coffee mug; cup",
+    "spoon": "wooden spoon",
+    "bowl": "mixing bowl; soup bowl",
+    "banana": "banana",
+    "apple": "Granny Smith",
+    "orange": "orange",
+    "broccoli": "broccoli",
+    "hot dog": "hotdog",
+    "pizza": "pizza",
+    "chair": "barber chair; folding chair; rocking chair",
+    "couch": "studio couch",
+    "potted plant": "pot",
+    "bed": "four-poster",
+    "dining table": "dining table",
+    "toilet": "toilet seat",
+    "tv": "monitor; screen; television",
+    "laptop": "laptop; notebook",
+    "mouse": "mouse",
+    "remote": "remote control",
+    "keyboard": "computer keyboard",
+    "cell phone": "cellular telephone",
+    "microwave": "microwave",
+    "oven": "stove",
+    "toaster": "toaster",
+    "sink": "washbasin",
+    "refrigerator": "refrigerator",
+    "clock": "analog clock; digital clock; wall clock",
+    "vase": "vase",
+    "teddy bear": "teddy",
+    "hair drier": "hand blower",
+}
