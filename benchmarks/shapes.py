@@ -9,7 +9,6 @@ import sys
 import numpy as np
 
 from benchmarks.common import interval, make_explainer, make_task
-from dax_lightning.benchmark import explain_case
 from dax_lightning.metrics.localisation import iou, pointing
 
 SETTINGS = {
@@ -43,7 +42,7 @@ def main(n: int = 40, seed: int = 0) -> None:
 def measure(task, index: int, overrides: list[str], seed: int) -> dict[str, float]:
     case = task[index]
     explainer = make_explainer(task.black_box, "task=shapes", f"seed={seed}", *overrides)
-    made = explain_case(explainer, case)
+    made = explainer.explain_case(case)
     fidelity = made.notes.get("fidelity")
     return {
         "on": float(made.saliency[case.truth].mean() > made.saliency[~case.truth].mean()),

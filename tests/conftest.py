@@ -43,7 +43,9 @@ class ConstantBox(QuarterBox):
 
 
 class QuarterModule(nn.Module):
-    """The same rule as a convolutional network: a channel a quarter, then the mean over places; ``seen`` counts the rows."""
+    """Light squared in the same quarters, by a convolutional network: a channel a quarter; ``seen`` counts the rows."""
+
+    where: torch.Tensor
 
     def __init__(self, size: int = 32, constant: bool = False):
         super().__init__()
@@ -59,7 +61,7 @@ class QuarterModule(nn.Module):
 
     def forward(self, x):
         self.seen += len(x)
-        seen = self.last(torch.relu(self.features(x)) * self.where)
+        seen = self.last(torch.relu(self.features(x)).square() * self.where)
         scores = 8 * 4 * seen.mean((2, 3))
         return torch.cat([scores, torch.full_like(scores[:, :1], 4)], 1) * (not self.constant)
 

@@ -51,7 +51,7 @@ def explainers_of(box, *names):
 
 def run(folder, box, explainers, config=CONFIG, **metrics):
     """Run it; the rows by (case, explainer)."""
-    configs = dict.fromkeys(explainers, config)
+    configs = {name: config for name in explainers}
     Benchmark(Quarters(box), explainers, metrics or {"iou": IoU()}, folder, CsvLogger(), {}, configs).run()
     with (folder / "rows.csv").open() as file:
         return {(row["case"], row["explainer"]): row for row in csv.DictReader(file)}

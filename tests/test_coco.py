@@ -113,7 +113,7 @@ def test_a_crowd_is_ignored_and_its_class_is_not_wrong(tmp_path):
     mask[30:36, 2:29], mask[10:12, 30:33] = 1, 1  # the second part lies on the dog
     flat = mask.T.ravel()  # runs go down the columns
     edges = np.flatnonzero(np.diff(flat)) + 1
-    runs = np.diff([0, *edges, flat.size]).tolist()
+    runs = np.diff(np.array([0, *edges, flat.size])).tolist()
     crowd = {"category_id": 18, "iscrowd": 1, "segmentation": {"size": [40, 60], "counts": runs}}
     cow = {"category_id": 21, "iscrowd": 1, "segmentation": {"size": [40, 60], "counts": runs}}
     cat, dog = Coco(box_of(), str(official(tmp_path, crowd, cow)))

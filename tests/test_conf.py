@@ -2,6 +2,7 @@
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -94,10 +95,15 @@ def test_the_last_explainer_of_an_experiment_explains_in_miniature(name, noisy_i
     assert 0 < made.queries <= 80
 
 
+def target_of(name):
+    node: Any = OmegaConf.load(CONF / "explainer" / f"{name}.yaml")
+    return node["_target_"]
+
+
 def test_the_comparison_holds_every_method():
     methods = {p.stem for p in (CONF / "explainer").glob("*.yaml")}
-    listed = {OmegaConf.to_container(node)["_target_"] for node in composed("comparison=all").explainers.values()}
-    assert listed == {OmegaConf.load(CONF / "explainer" / f"{name}.yaml")["_target_"] for name in methods}
+    listed = {node["_target_"] for node in composed("comparison=all").explainers.values()}
+    assert listed == {target_of(name) for name in methods}
 
 
 def test_a_comparison_can_be_cut_to_some_methods():

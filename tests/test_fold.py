@@ -22,8 +22,8 @@ def shaken(module):
     generator = torch.Generator().manual_seed(0)
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
-            part.running_mean.copy_(torch.randn(part.num_features, generator=generator) / 4)
-            part.running_var.copy_(0.5 + torch.rand(part.num_features, generator=generator))
+            part.get_buffer("running_mean").copy_(torch.randn(part.num_features, generator=generator) / 4)
+            part.get_buffer("running_var").copy_(0.5 + torch.rand(part.num_features, generator=generator))
     return module.eval()
 
 

@@ -29,7 +29,7 @@ def lite():
 def head_for(box, backbone="lite0", count=3):
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(count, box.module.num_features, generator=generator) / 10
-    return LinearHead(weight, torch.arange(float(count)), ("background", "cat", "dog")[:count], backbone, box.fingerprint)
+    return LinearHead(weight, torch.arange(float(count)), ("background", "cat", "dog")[:count], backbone, box.fingerprint)  # pyright: ignore[reportArgumentType]
 
 
 def pooled(box, x):

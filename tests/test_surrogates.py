@@ -2,6 +2,7 @@
 
 import itertools
 from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_lime_is_limes_on_the_same_rows(noisy_image):
     labels = np.stack([answers.probability.double().numpy()] * 2, 1)
     _, pairs, score, _ = theirs.explain_instance_with_data(rows, labels, distance, 0, num_features=16)
     ours = Lime(QuarterBox(), q=300, **PARTS).explain(noisy_image, 0)
-    expected = torch.tensor([value for _, value in sorted(pairs)]).float()
+    expected = torch.tensor([value for _, value in sorted(cast(list[tuple[int, float]], pairs))]).float()
     assert torch.allclose(ours.saliency[::8, ::8].flatten(), expected, atol=1e-6)
     assert ours.notes["surrogate_r2"] == pytest.approx(score, abs=1e-6)
 
@@ -50,7 +51,7 @@ def test_lime_is_captums_on_the_same_rows(noisy_image):
     order = iter(range(300))
     theirs = CaptumLime(
         lambda rows: torch.stack([answers.probability[(answers.kept == row.bool()).all(1)][0] for row in rows]),
-        interpretable_model=RidgeOfCaptum(),
+        interpretable_model=cast(Any, RidgeOfCaptum()),
         similarity_func=lambda _x, _copy, row, **_: answers.weight[(answers.kept == row[0].bool()).all(1)][0],
         perturb_func=lambda _, **__: answers.kept[next(order)][None].float(),
         perturb_interpretable_space=True,

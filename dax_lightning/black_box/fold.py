@@ -2,6 +2,7 @@
 
 import copy
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import nn
@@ -37,7 +38,7 @@ def _fold_children(parent: nn.Module) -> int:
     for (name, conv), (after, norm) in pairwise(children):
         fits = isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and conv.out_channels == norm.num_features
         if fits and norm.track_running_stats:
-            setattr(parent, name, fuse_conv_bn_eval(conv, norm))
+            setattr(parent, name, fuse_conv_bn_eval(cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm)))
             setattr(parent, after, getattr(norm, "act", nn.Identity()))  # timm's batch norms hold an activation
             found += 1
     return found

@@ -36,7 +36,7 @@ def detected(
 class Detected(Metric):
     """See :func:`detected`; meant for ``task=bad_model``, whose truth is the background that the model looks at."""
 
-    higher_is_better: ClassVar[bool] = True
+    higher_is_better: ClassVar[bool | None] = True
     needs_truth: ClassVar[bool] = True
 
     def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float:

@@ -155,7 +155,7 @@ def _line(axes: Axes, line: Line, drawn: dict[str, Any], size: float | int = 4.5
 
 def _label(axes: Axes, lines: Sequence[Line], gap: float) -> None:
     """Write each line's name to the right, as near to its end as the others let it."""
-    axes.figure.draw_without_rendering()  # so that the limits are final
+    axes.autoscale_view()  # so that the limits are final
     ends = [axes.transAxes.inverted().transform(axes.transData.transform((line.x[-1], line.y[-1]))) for line in lines]
     for k, (end, place) in enumerate(zip(ends, spread(np.array([end[1] for end in ends]), gap), strict=True)):
         axes.annotate(

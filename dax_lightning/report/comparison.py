@@ -108,7 +108,7 @@ def differences(part: Part, metrics: list[str], known: Known, *, drawn: bool) ->
     """
     measured = [metric for metric in metrics if metric in metric_columns(part.rows)]
     lime = dict.fromkeys(measured, AGAINST) if AGAINST in part.methods else {}
-    free = part.rows.loc[~part.rows["explainer"].isin(known.needs_gradients)]
+    free = part.rows.loc[~part.rows["explainer"].isin(list(known.needs_gradients))]
     groups = summarise(free, ["explainer"], measured) if len(free) else pd.DataFrame()
     best = {m: str(groups["explainer"][found[0]]) for m in measured if len(groups) and (found := known.best(groups, m))}
     told = "minus the best without gradients" if known.needs_gradients else "minus the best"
@@ -138,7 +138,7 @@ def cost_pictures(parts: list[Part], metrics: list[str]) -> list[Picture]:
         rest = [" ".join(text for text in part.setting.split() if not text.startswith("q=")) for part in members]
         named = [other if len(set(rest)) > 1 else "" for other in rest]
         rows = pd.concat([_named(part, other) for part, other in zip(members, named, strict=True)])
-        if rows["_series"].nunique() <= SERIES_MOST:
+        if len(set(rows["_series"])) <= SERIES_MOST:
             found += cost_charts(summarise(rows, ["_series", "_setting"], metrics), "_series", metrics, box)
     return found
 
@@ -159,7 +159,7 @@ def cost_charts(groups: pd.DataFrame, series: str, metrics: list[str], title: st
     """
     wanted = [(metric, cost) for metric in metrics for cost in ("queries", "seconds")]
     points = [(groups.dropna(subset=[metric, cost]), metric, cost) for metric, cost in wanted]
-    return [_picture(_cost_chart(p, series, metric, cost, title)) for p, metric, cost in points if p[cost].nunique() > 1]
+    return [_picture(_cost_chart(p, series, metric, cost, title)) for p, metric, cost in points if len(set(p[cost])) > 1]
 
 
 def _cost_chart(groups: pd.DataFrame, series: str, metric: str, cost: str, title: str) -> Chart:

@@ -152,7 +152,7 @@ def _inside(place: Path, name: str) -> Path | None:
 
 def _read_notes(file: Path | None) -> Row:
     try:
-        said = json.loads(file.read_text(encoding="utf-8")) if file else {"warnings": []}
+        said: Row = json.loads(file.read_text(encoding="utf-8")) if file else {"warnings": []}
         warnings = [str(text) for text in said["warnings"]]
         return {"warnings": warnings, "history": said.get("notes", {}).get("history"), "curves": said.get("curves") or {}}
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -51,7 +51,7 @@ def _chart(metric: str, methods: dict[str, dict[str, list[Any]]], title: str) ->
     return Chart(", ".join(text for text in (metric, title) if text), str(first["x_name"]), str(first["y_name"]), lines)
 
 
-def _grid(found: list[Float[np.ndarray, " n"]]) -> Float[np.ndarray, " m"]:
+def _grid(found: list[np.ndarray]) -> Float[np.ndarray, " m"]:
     first = found[0]
     if all(len(x) == len(first) and np.allclose(x, first) for x in found):
         return first

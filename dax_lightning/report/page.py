@@ -74,7 +74,7 @@ def summarise_by(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         >>> list(summarise_by(rows, ["explainer"])["task"])
         ['voc', 'esc10']
     """
-    return summarise(rows, [*(key for key in PLACE if rows[key].nunique() > 1), *by], metric_columns(rows))
+    return summarise(rows, [*(key for key in PLACE if len(set(rows[key])) > 1), *by], metric_columns(rows))
 
 
 def render(
@@ -155,7 +155,7 @@ def signed(value: float) -> str:
 
 def _part_table(part: Part, metrics: list[str], known: Known) -> Table:
     """One line a method; the best of each metric is known where its direction is."""
-    varying = [key for key in SETTING if key == "explainer" or part.rows[key].astype(str).nunique() > 1]
+    varying = [key for key in SETTING if key == "explainer" or len(set(part.rows[key].astype(str))) > 1]
     groups = summarise(part.rows, varying, metrics)
     title = f"Results: {part.title}" if part.title else "Results"
     return Table(title, groups, varying, {metric: known.best(groups, metric) for metric in metrics})
@@ -179,7 +179,7 @@ def _facts(rows: pd.DataFrame) -> dict[str, str]:
     found = {label: ", ".join(_listed(rows[column])) for label, column in names.items()}
     found |= {"Cases": f"{len(rows.drop_duplicates(['task', 'case'])):,}", "Rows": f"{len(rows):,}"}
     found |= {"Time": f"{rows['seconds'].sum():,.1f} s, {rows['seconds_black_box'].sum():,.1f} s of it in the black box"}
-    own = rows["metric_queries"].sum()
+    own = float(np.nansum(np.asarray(rows["metric_queries"], float)))
     found |= {"Queries": number(rows["queries"].sum(), 0) + (f", and {number(own, 0)} by the metrics" if own else "")}
     return {label: text for label, text in found.items() if text}
 

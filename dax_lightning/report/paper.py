@@ -77,4 +77,4 @@ def _typed() -> dict[str, Any]:
 
 def _mean(part: Part, name: str | None, metric: str) -> float:
     values = by_case(part.rows, metric)
-    return float(np.nanmean(values[name])) if name in values and values[name].notna().any() else float("nan")
+    return float(np.nanmean(values[name])) if name in values and bool(values[name].notna().any()) else float("nan")

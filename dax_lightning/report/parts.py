@@ -56,7 +56,7 @@ def parts_of(rows: pd.DataFrame) -> list[Part]:
         ['vit · q=1', 'vit · q=2']
     """
     groups = rows.assign(_setting=_settings(rows)).groupby(["task", "black_box", "_setting"], sort=False, dropna=False)
-    named = ["task", "black_box"] if rows["task"].nunique() > 1 else ["black_box"]
+    named = ["task", "black_box"] if len(set(rows["task"])) > 1 else ["black_box"]
     return [
         Part(_joined(str(part[name].iloc[0]) for name in named), str(part["_setting"].iloc[0]), part.drop(columns="_setting"))
         for _, part in groups
@@ -90,7 +90,7 @@ def _joined(texts: Iterable[str]) -> str:
 def _settings(rows: pd.DataFrame) -> list[str]:
     """Add to each row's setting what varies within one explainer of it."""
     same = rows.groupby(["task", "black_box", "setting", "explainer"], dropna=False)
-    varied = [key for key in _VARIED if len(rows) and same[key].nunique().max() > 1]
+    varied = [key for key in _VARIED if len(rows) and max(same[key].nunique()) > 1]
     return [
         " ".join([row["setting"], *(f"{key}={_plain(row[key])}" for key in varied if row[key] == row[key])]).strip()
         for row in rows.to_dict("records")
@@ -98,4 +98,4 @@ def _settings(rows: pd.DataFrame) -> list[str]:
 
 
 def _plain(value: str | float) -> str:
-    return f"{value:g}" if isinstance(value, float) else value
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -173,7 +173,8 @@ def _size(image: Path) -> tuple[int, int]:
     try:
         with Image.open(image) as picture:
             turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5  # 5 to 8 lie on their side
-            return picture.size[::-1] if turned else picture.size
+            width, height = picture.size
+            return (height, width) if turned else (width, height)
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"image {image} can't be read ({error}): copy or download it again") from error
 

@@ -3,6 +3,7 @@
 import math
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,8 +37,14 @@ def box_for(name, constant=False):
     return ConstantBox() if constant else QuarterBox()
 
 
+def numpy_state():
+    state: Any = np.random.get_state()
+    return state[1]
+
+
 def class_of(name):
-    return get_object(OmegaConf.load(ROOT / "conf" / "explainer" / f"{name}.yaml")["_target_"])
+    node: Any = OmegaConf.load(ROOT / "conf" / "explainer" / f"{name}.yaml")
+    return get_object(node["_target_"])
 
 
 def make(name, black_box, *settings):
@@ -76,11 +83,11 @@ def test_gradients_are_asked_of_torch_modules_alone(name, quarter_box):
 
 
 def test_input_and_global_randomness_are_left_alone(name, quarter_box, noisy_image):
-    before, state, arrays = noisy_image.clone(), torch.random.get_rng_state(), np.random.get_state()
+    before, state, arrays = noisy_image.clone(), torch.random.get_rng_state(), numpy_state()
     make(name, quarter_box).explain(noisy_image, 0)
     assert torch.equal(noisy_image, before)
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert np.array_equal(np.random.get_state()[1], arrays[1])
+    assert np.array_equal(numpy_state(), arrays)
 
 
 @pytest.mark.parametrize("target", [0, None])
