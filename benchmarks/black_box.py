@@ -1,4 +1,4 @@
-"""What folding batch norms and short calls give on a CPU, and what DAX costs over the bare queries: ratios within one run.
+"""What folding batch norms, short calls and OpenVINO give on a CPU, and what DAX costs over the bare queries: ratios within one run.
 
 Each round times all variants in turn, so that other work on the machine hits them alike; medians over the rounds.
 Run: python -m benchmarks.black_box [rounds]
@@ -13,6 +13,7 @@ import torch
 
 from benchmarks.common import bare_seconds, make_explainer
 from dax_lightning.black_box import lite0
+from dax_lightning.black_box.engine import Engine
 from dax_lightning.black_box.torch_module import lite0_module
 from dax_lightning.tasks import Photo
 
@@ -20,14 +21,18 @@ ROWS = 64
 
 
 def main(rounds: int = 5) -> None:
-    box = lite0(device="cpu")
+    box = lite0(device="cpu", batch_size=ROWS)
+    engines: tuple[Engine, ...] = ("openvino", "openvino_bf16")
+    fast = {engine: lite0(device="cpu", engine=engine, batch_size=ROWS) for engine in engines}
     plain = lite0_module().eval().to(memory_format=torch.channels_last)
     rows = torch.rand(ROWS, *box.view.shape).to(memory_format=torch.channels_last)
     variants: dict[str, Callable[[], object]] = {
         "as timm makes it, 64 rows a call": lambda: plain(rows),
         "8 rows a call": lambda: [plain(few) for few in rows.split(8)],
         "folded, 64 rows a call": lambda: box.module(rows),
-        "folded, 8 rows a call (what the black box does)": lambda: [box.module(few) for few in rows.split(8)],
+        "folded, 8 rows a call (what the black box does)": lambda: box(rows),
+        "engine=openvino": lambda: fast["openvino"](rows),
+        "engine=openvino_bf16": lambda: fast["openvino_bf16"](rows),
     }
     taken: dict[str, list[float]] = {name: [] for name in variants}
     with torch.inference_mode():

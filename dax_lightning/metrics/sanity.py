@@ -71,4 +71,4 @@ class Randomisation(Metric):
 def _shuffled_box(box: TorchBlackBox, seed: int) -> TorchBlackBox:
     mean, std = (tuple(each.flatten().tolist()) for each in (box.mean, box.std))
     module, outputs = shuffled(box.module, seed), cast(Outputs, box.outputs)
-    return TorchBlackBox(module, box.view, mean, std, box.classes, outputs, box.batch_size, str(box.device))
+    return TorchBlackBox(module, box.view, mean, std, box.classes, outputs, box.batch_size, str(box.device), box.engine)
