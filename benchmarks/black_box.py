@@ -1,4 +1,4 @@
-"""What folding batch norms, short calls and OpenVINO give on a CPU, and what DAX costs over the bare queries: ratios within one run.
+"""What folding batch norms, short calls and OpenVINO give on a CPU, and what DAX costs over bare queries: ratios within a run.
 
 Each round times all variants in turn, so that other work on the machine hits them alike; medians over the rounds.
 Run: python -m benchmarks.black_box [rounds]

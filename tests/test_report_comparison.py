@@ -18,6 +18,7 @@ from dax_lightning.errors import InputError
 from dax_lightning.report import write_report, write_summary
 from dax_lightning.report.canvas import as_uri
 from dax_lightning.report.charts import Chart, Line, draw_chart, draw_forest, look, spread
+from dax_lightning.report.comparison import differences, overviews
 from dax_lightning.report.known import Known, read_known
 from dax_lightning.report.means import bands, mean_charts
 from dax_lightning.report.paired import EXACT, holm, paired_differences, sign_flip_p
@@ -332,6 +333,37 @@ def test_every_line_of_the_paper_has_all_its_columns(number):
     made = paper_table(number, [])
     assert made is not None
     assert {len(printed) for _, printed, _ in made.rows} == {len(made.columns)}
+
+
+def right_and_wrong_parts():
+    right, wrong = values(lime=[0.5, 0.7, 0.6], rise=[0.3, 0.5, 0.4]), values(lime=[0.2, 0.2], rise=[0.3, 0.3])
+    both = [rows.assign(black_box="vit", setting=f"only={only}") for rows, only in ((wrong, "wrong"), (right, "correct"))]
+    return parts_of(pd.concat(both, ignore_index=True))
+
+
+def test_wrong_cases_stand_beside_the_papers_with_their_drop():
+    made = paper_table(9, right_and_wrong_parts())
+    assert made is not None
+    lines = {method: (printed, ours) for method, printed, ours in made.rows}
+    assert made.ours == ["iou % vit", "drop of iou % vit"]
+    assert lines["LIME"] == (["16.6", "10.2"], [pytest.approx(20), pytest.approx(40)])
+
+
+def test_drop_from_right_to_wrong_has_an_interval_over_both():
+    parts = right_and_wrong_parts()
+    (made,) = overviews(parts, ["iou"])
+    assert made.settings == ["only=wrong", "only=correct", "only=correct minus only=wrong"]
+    lime, rise = (made.lines[name][2] for name in ("lime", "rise"))
+    assert (lime[""], rise[""]) == (pytest.approx(0.4), pytest.approx(0.1))
+    assert 0.3 <= lime["_low"] < 0.4 < lime["_high"] <= 0.5  # the wrong ones don't vary: the right ones' interval, moved
+    assert overviews(parts[:1], ["iou"]) == []
+
+
+def test_no_map_of_a_wrong_answer_is_best():
+    wrong, right = right_and_wrong_parts()
+    known = Known({"iou": True})
+    assert [made.title for made in differences(wrong, ["iou"], known, drawn=False)] == ["minus lime"]
+    assert [made.title for made in differences(right, ["iou"], known, drawn=False)] == ["minus lime", "minus the best"]
 
 
 def test_paper_is_shown_only_where_the_configuration_asks(tmp_path, page):

@@ -12,8 +12,8 @@ from dax_lightning.report.canvas import as_uri
 from dax_lightning.report.charts import Chart, Line, draw_chart, draw_forest
 from dax_lightning.report.known import Known
 from dax_lightning.report.means import mean_charts
-from dax_lightning.report.paired import paired_differences
-from dax_lightning.report.parts import Part, first_of_each_box
+from dax_lightning.report.paired import drops, paired_differences
+from dax_lightning.report.parts import Part, first_of_each_box, right_and_wrong
 from dax_lightning.report.tables import metric_columns, records, summarise
 from dax_lightning.report.thumbs import Extreme, Grid, extremes, grid
 
@@ -54,7 +54,10 @@ class Differences:
 
 @dataclass(frozen=True)
 class Overview:
-    """One metric of every method (lines) in every setting (columns) of one black box."""
+    """One metric of every method (lines) in every setting (columns) of one black box.
+
+    Where cases that it gets right and wrong were told apart, a column more has the drop from these to those.
+    """
 
     title: str
     settings: list[str]
@@ -110,7 +113,11 @@ def differences(part: Part, metrics: list[str], known: Known, *, drawn: bool) ->
     lime = dict.fromkeys(measured, AGAINST) if AGAINST in part.methods else {}
     free = part.rows.loc[~part.rows["explainer"].isin(list(known.needs_gradients))]
     groups = summarise(free, ["explainer"], measured) if len(free) else pd.DataFrame()
-    best = {m: str(groups["explainer"][found[0]]) for m in measured if len(groups) and (found := known.best(groups, m))}
+    best = (
+        {}
+        if part.wrong
+        else {m: str(groups["explainer"][found[0]]) for m in measured if len(groups) and (found := known.best(groups, m))}
+    )
     told = "minus the best without gradients" if known.needs_gradients else "minus the best"
     wanted = ((f"minus {AGAINST}", lime), (told, best))
     return [_differences(part, title, references, known, drawn) for title, references in wanted if references]
@@ -219,4 +226,10 @@ def _overview(box: str, parts: list[Part], metric: str) -> Overview:
     for n, part in enumerate(parts):
         for group in records(summarise(part.rows, ["explainer"], [metric])):
             lines[group["explainer"]][n] = {key: group[f"{metric}{key}"] for key in ("", "_low", "_high")}
-    return Overview(_titled(metric, box), [part.setting for part in parts], lines)
+    settings = [part.setting for part in parts]
+    for right, wrong in right_and_wrong(parts):
+        settings.append(f"{right.setting} minus {wrong.setting}")
+        found = {line["explainer"]: line for line in records(drops(right.rows, wrong.rows, metric))}
+        for name, cells in lines.items():
+            cells.append({key: found[name][f"drop{key}"] for key in ("", "_low", "_high")} if name in found else {})
+    return Overview(_titled(metric, box), settings, lines)

@@ -7,7 +7,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from dax_lightning.errors import InputError
-from dax_lightning.report.tables import bootstrap_interval, by_case
+from dax_lightning.report.tables import bootstrap_interval, bootstrap_means, by_case
 
 DRAWS = 9999  # random sign flips; with the observed one, p is never below 1 / 10,000
 EXACT = 13  # up to so many cases all 2^n sign flips are tried (8,192, no more than DRAWS)
@@ -42,6 +42,33 @@ def paired_differences(rows: pd.DataFrame, metric: str, against: str) -> pd.Data
     lines = [_line(name, np.asarray(values[name] - values[against], float)) for name in others]
     table = pd.DataFrame(lines, columns=pd.Index(["explainer", "n", "difference", "low", "high", "p"]))
     return table.assign(p_holm=holm(np.asarray(table["p"], float)))
+
+
+def drops(rows: pd.DataFrame, others: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """How far every explainer's mean falls from some cases to other ones.
+
+    Args:
+        rows: :func:`dax_lightning.report.tables.typed` rows.
+        others: those of other cases, each drawn for itself in the bootstrap.
+        metric: the column compared.
+
+    Returns:
+        a line an explainer that both have: ``explainer``, ``drop``, and its 95 % bootstrap interval ``drop_low``, ``drop_high``.
+
+    Example:
+        >>> from dax_lightning.report.tables import typed
+        >>> rows = typed(pd.DataFrame({"case": ["a", "b"], "explainer": "dax", "iou": [0.5, 0.7]}))
+        >>> drops(rows, typed(pd.DataFrame({"case": ["c"], "explainer": "dax", "iou": [0.4]})), "iou").round(2).values.tolist()
+        [['dax', 0.2, nan, nan]]
+    """
+    first, second = by_case(rows, metric), by_case(others, metric)
+    lines = []
+    for name in (name for name in first if name in second):
+        means = [table[name].mean() for table in (first, second)]
+        drawn = [bootstrap_means(np.asarray(table[name].dropna(), float), seed=n) for n, table in enumerate((first, second))]
+        low, high = np.percentile(drawn[0] - drawn[1], (2.5, 97.5))
+        lines.append((name, means[0] - means[1], low, high))
+    return pd.DataFrame(lines, columns=pd.Index(["explainer", "drop", "drop_low", "drop_high"]))
 
 
 def holm(p: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:

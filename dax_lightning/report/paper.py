@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from dax_lightning.report.parts import Part
+from dax_lightning.report.parts import Part, right_and_wrong
 from dax_lightning.report.tables import by_case
 
 
@@ -38,7 +38,7 @@ class PaperTable:
 def paper_table(number: int | None, parts: list[Part]) -> PaperTable | None:
     """Give a table of the paper with our means beside it; ``None`` for none and for one that isn't typed in.
 
-    Ours are set beside it where each black box has one setting.
+    Ours are set beside it where each black box has one setting, or, for images classified wrong, that and its right ones.
 
     Example:
         >>> made = paper_table(6, [])
@@ -49,11 +49,33 @@ def paper_table(number: int | None, parts: list[Part]) -> PaperTable | None:
     if number not in typed["tables"]:
         return None
     table = typed["tables"][number]
+    pairs = right_and_wrong(parts) if table.get("wrong") else []
     single = len({part.box for part in parts}) == len(parts)
-    ours = [(p, m, factor) for p in parts if single for m, factor in table["ours"].items() if m in p.rows]
-    names = [" ".join(text for text in (metric, "%" if factor == 100 else "", part.box) if text) for part, metric, factor in ours]
-    rows = [(r["method"], r["values"], [_mean(p, r.get("name"), m) * f for p, m, f in ours]) for r in table["rows"]]
+    shown = [wrong for _, wrong in pairs] or (parts if single else [])
+    ours = [_Column(part, metric, factor) for part in shown for metric, factor in table["ours"].items() if metric in part.rows]
+    ours += [_Column(w, m, f, r) for r, w in pairs for m, f in table["ours"].items() if m in w.rows and m in r.rows]
+    names = [column.name for column in ours]
+    rows = [(r["method"], r["values"], [column.value(r.get("name")) for column in ours]) for r in table["rows"]]
     return PaperTable(table["title"], typed["source"], typed["boxes"], table["columns"], names, rows)
+
+
+@dataclass(frozen=True)
+class _Column:
+    """Means of a metric in the paper's unit; with ``right``, how far they are below the means there."""
+
+    part: Part
+    metric: str
+    factor: int
+    right: Part | None = None
+
+    @property
+    def name(self) -> str:
+        unit, box = "%" if self.factor == 100 else "", self.part.box
+        return " ".join(text for text in (f"drop of {self.metric}" if self.right else self.metric, unit, box) if text)
+
+    def value(self, method: str | None) -> float:
+        mean = _mean(self.part, method, self.metric)
+        return self.factor * (mean if self.right is None else _mean(self.right, method, self.metric) - mean)
 
 
 def asked_table(folders: Iterable[Path]) -> int | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+WRONG, RIGHT = "only=wrong", "only=correct"
 _VARIED = ("loss", "segmenter", "q")
 
 
@@ -31,6 +32,16 @@ class Part:
             'vit · q=300'
         """
         return _joined((self.box, self.setting))
+
+    @property
+    def wrong(self) -> bool:
+        """Whether these are the cases that the black box gets wrong: which map of a wrong answer is best is not known.
+
+        Example:
+            >>> Part("vit", "only=wrong q=300", pd.DataFrame()).wrong
+            True
+        """
+        return WRONG in self.setting.split()
 
     @property
     def methods(self) -> list[str]:
@@ -71,6 +82,19 @@ def compares(parts: list[Part]) -> bool:
         False
     """
     return any(len(part.methods) > 1 for part in parts)
+
+
+def right_and_wrong(parts: list[Part]) -> list[tuple[Part, Part]]:
+    """Pairs of parts with the cases that the same black box, otherwise set alike, gets right and wrong.
+
+    Example:
+        >>> parts = [Part("vit", setting, pd.DataFrame()) for setting in ("only=wrong", "only=correct", "only=all")]
+        >>> [(right.setting, wrong.setting) for right, wrong in right_and_wrong(parts)]
+        [('only=correct', 'only=wrong')]
+    """
+    by_name = {(part.box, part.setting): part for part in parts}
+    sought = [(by_name.get((part.box, part.setting.replace(WRONG, RIGHT))), part) for part in parts if part.wrong]
+    return [(right, wrong) for right, wrong in sought if right is not None]
 
 
 def first_of_each_box(parts: list[Part]) -> list[Part]:

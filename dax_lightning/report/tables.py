@@ -80,11 +80,21 @@ def bootstrap_interval(values: Float[np.ndarray, " n"], draws: int = 1000, seed:
         >>> 0.2 <= low < 0.5 < high <= 0.8
         True
     """
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    generator = np.random.default_rng(seed)
-    low, high = np.percentile(values[generator.integers(0, len(values), (draws, len(values)))].mean(1), (2.5, 97.5))
+    low, high = np.percentile(bootstrap_means(values, draws, seed), (2.5, 97.5))
     return float(low), float(high)
+
+
+def bootstrap_means(values: Float[np.ndarray, " n"], draws: int = 1000, seed: int = 0) -> Float[np.ndarray, " draws"]:
+    """Give means of samples drawn with replacement; NaN for fewer than two values.
+
+    Example:
+        >>> bootstrap_means(np.array([0.2, 0.4]), draws=3).shape
+        (3,)
+    """
+    if len(values) < 2:
+        return np.full(draws, np.nan)
+    generator = np.random.default_rng(seed)
+    return values[generator.integers(0, len(values), (draws, len(values)))].mean(1)
 
 
 def summarise(rows: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
