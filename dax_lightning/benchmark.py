@@ -71,7 +71,7 @@ class Benchmark:
         rows = Rows(self.folder / "rows.csv", [*COLUMNS, *_measured(self.metrics)])
         self._check_resumed(rows)
         self._write_facts()
-        self.logger.start(self.folder, next(iter(self.configs.values()), {}))
+        self.logger.start(self.folder, shared_config(self.configs))
         finished = False
         try:
             for index, key in enumerate(self.task.keys()):
@@ -215,6 +215,20 @@ class Benchmark:
             masks=None if explanation.epochs is None else list(explanation.epochs),
         )
         self.logger.case(stem.name, explanation, panel)
+
+
+def shared_config(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """One configuration of a run: what its explainers share, and each one's own settings by its name.
+
+    Example:
+        >>> shared_config({"a": {"q": 9, "explainer": {"x": 1}}, "b": {"q": 9, "explainer": {"x": 2}}})
+        {'q': 9, 'explainers': {'a': {'x': 1}, 'b': {'x': 2}}}
+    """
+    first = dict(next(iter(configs.values()), {}))
+    if len(configs) < 2:
+        return first
+    first.pop("explainer", None)
+    return first | {"explainers": {name: config.get("explainer") for name, config in configs.items()}}
 
 
 def _facts_in(file: Path) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from dax_lightning.errors import InputError
 from dax_lightning.report import write_report, write_summary
 from dax_lightning.report.canvas import as_uri
 from dax_lightning.report.charts import Chart, Line, draw_chart, draw_forest, look, spread
-from dax_lightning.report.comparison import differences, overviews
+from dax_lightning.report.comparison import cost_pictures, differences, overviews
 from dax_lightning.report.known import Known, read_known
 from dax_lightning.report.means import bands, mean_charts
 from dax_lightning.report.paired import EXACT, holm, paired_differences, sign_flip_p
@@ -357,6 +357,15 @@ def test_drop_from_right_to_wrong_has_an_interval_over_both():
     assert (lime[""], rise[""]) == (pytest.approx(0.4), pytest.approx(0.1))
     assert 0.3 <= lime["_low"] < 0.4 < lime["_high"] <= 0.5  # the wrong ones don't vary: the right ones' interval, moved
     assert overviews(parts[:1], ["iou"]) == []
+
+
+def test_a_cost_that_some_cases_could_not_pay_is_not_drawn(monkeypatch):
+    drawn = []
+    monkeypatch.setattr("dax_lightning.report.comparison.draw_chart", lambda chart: drawn.append(chart) or Figure(figsize=(1, 1)))
+    sizes = {100: [math.nan, 0.9], 300: [0.4, 0.6], 1000: [0.5, 0.7]}
+    rows = [values(shap=found).assign(black_box="vit", setting=f"q={q}", queries=float(q)) for q, found in sizes.items()]
+    cost_pictures(parts_of(pd.concat(rows, ignore_index=True)), ["iou"])
+    assert drawn[0].lines[0].x.tolist() == [300, 1000]
 
 
 def test_no_map_of_a_wrong_answer_is_best():

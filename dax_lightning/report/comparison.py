@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from dax_lightning.report.canvas import as_uri
 from dax_lightning.report.charts import Chart, Line, draw_chart, draw_forest
-from dax_lightning.report.known import Known
+from dax_lightning.report.known import ENOUGH, Known
 from dax_lightning.report.means import mean_charts
 from dax_lightning.report.paired import drops, paired_differences
 from dax_lightning.report.parts import Part, first_of_each_box, right_and_wrong
@@ -136,6 +136,8 @@ def overviews(parts: list[Part], metrics: list[str]) -> list[Overview]:
 def cost_pictures(parts: list[Part], metrics: list[str]) -> list[Picture]:
     """Draw every method's metrics against cost, charts a black box; settings that differ in ``q`` alone are one line.
 
+    A point that stands for fewer cases than the others is left out: its mean would be that of other cases.
+
     Example:
         >>> cost_pictures([], ["iou"])
         []
@@ -146,7 +148,10 @@ def cost_pictures(parts: list[Part], metrics: list[str]) -> list[Picture]:
         named = [other if len(set(rest)) > 1 else "" for other in rest]
         rows = pd.concat([_named(part, other) for part, other in zip(members, named, strict=True)])
         if len(set(rows["_series"])) <= SERIES_MOST:
-            found += cost_charts(summarise(rows, ["_series", "_setting"], metrics), "_series", metrics, box)
+            groups = summarise(rows, ["_series", "_setting"], metrics)
+            for metric in metrics:  # cases that a method failed on at this cost would bend its line
+                groups.loc[groups[f"{metric}_n"] < ENOUGH * groups[f"{metric}_n"].max(), metric] = np.nan
+            found += cost_charts(groups, "_series", metrics, box)
     return found
 
 
