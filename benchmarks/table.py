@@ -1,0 +1,70 @@
+"""A table in Markdown from the rows of finished runs: means with 95 % intervals, and paired differences.
+
+Run: python -m benchmarks.table FOLDER [FOLDER ...], folders that hold a rows.csv; those of one black box are read as one run.
+Cases that some method has no row for yet are left out.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dax_lightning.report.paired import paired_differences
+from dax_lightning.report.parts import parts_of
+from dax_lightning.report.tables import metric_columns, read_rows, records, summarise, typed
+
+COLUMNS = {
+    "iou": "IoU at mean + 1 std",
+    "iou_mean": "IoU at mean",
+    "iou_best": "IoU at best k",
+    "iou_wrong_label": "IoU, wrong label",
+    "pointing": "pointing game",
+    "relevance_rank": "rank accuracy",
+    "relevance_mass": "mass accuracy",
+    "deletion": "deletion",
+    "insertion": "insertion",
+}
+AGAINST = "lime"
+
+
+def main(folders: list[str]) -> None:
+    rows = typed(pd.concat([read_rows(Path(folder)) for folder in folders], ignore_index=True))
+    rows = rows.drop_duplicates(["task", "case", "explainer", "black_box", "seed"])
+    rows = _complete(rows)
+    for part in parts_of(rows.assign(setting="", loss="", segmenter="", q=float("nan"))):
+        metrics = [metric for metric in COLUMNS if metric in metric_columns(part.rows)]
+        groups = summarise(part.rows, ["explainer"], metrics).sort_values(by=metrics[0], ascending=False)
+        paired = {line["explainer"]: line for line in records(paired_differences(part.rows, metrics[0], AGAINST))}
+        counts, bad = groups["cases"], int(groups["failed"].sum())
+        print(f"\n**{part.box}**: {counts.max()} cases, {bad} failed rows, {int(groups['unfaithful'].sum())} unfaithful\n")
+        head = [
+            "method",
+            COLUMNS[metrics[0]],
+            f"minus {AGAINST}, paired",
+            *(COLUMNS[metric] for metric in metrics[1:]),
+            "queries",
+        ]
+        print("| " + " | ".join(head) + " |\n" + "| --- " * len(head) + "|")
+        for line in records(groups):
+            name = str(line["explainer"])
+            first, *others = (_interval(*(line[f"{metric}{end}"] for end in ("", "_low", "_high"))) for metric in metrics)
+            found = paired.get(name)
+            difference = _interval(found["difference"], found["low"], found["high"], "+") if found else "–"
+            print("| " + " | ".join([name, first, difference, *others, f"{line['queries']:.0f}"]) + " |")
+
+
+def _complete(rows: pd.DataFrame) -> pd.DataFrame:
+    methods = rows.groupby("black_box")["explainer"].transform("nunique")
+    done = rows.groupby(["black_box", "task", "case"])["explainer"].transform("nunique")
+    return rows.loc[done == methods].reset_index(drop=True)
+
+
+def _interval(mean: float, low: float, high: float, sign: str = "") -> str:
+    if not np.isfinite(mean):
+        return "–"
+    return f"{mean:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]".replace("-", "−")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
