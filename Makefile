@@ -10,6 +10,7 @@ size ?= small
 data ?= $(wildcard ../shared/data)
 EXPERIMENT = $(if $(wildcard conf/experiment/table$*.yaml),table$*,$*)
 DRAWINGS = task=shapes black_box=shapes $(if $(filter segmenters,$*),,segmenter=slic)
+TABLE = outputs/$(EXPERIMENT)-$(size)$(if $(data),,-drawings)
 CASES = $(if $(data),data=$(data),$(if $(filter bad_model,$*),,$(DRAWINGS)))
 
 help: ## print this list
@@ -21,7 +22,7 @@ explain: venv ## explain the default photograph: prints the paths of its picture
 	.venv/bin/python train.py
 
 table-%: venv ## a table, as in make table-2 size=small data=DIR (table-segmenters, table-budget ... too; without data on drawings)
-	.venv/bin/python train.py experiment=$(EXPERIMENT) size=$(size) $(CASES) hydra.sweep.dir=outputs/$(EXPERIMENT)-$(size) hydra.run.dir=outputs/$(EXPERIMENT)-$(size)
+	.venv/bin/python train.py experiment=$(EXPERIMENT) size=$(size) $(CASES) hydra.sweep.dir=$(TABLE) hydra.run.dir=$(TABLE)
 
 heads: venv ## train linear VOC heads on frozen backbones: black_box=lite0_voc, vit_tiny_voc; data=DIR as above
 	.venv/bin/python scripts/train_voc_head.py --backbone lite0 --root $(data)/voc --exclude $(data)/voc/both_models_correct.txt --out outputs/heads/lite0.safetensors

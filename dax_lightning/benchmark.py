@@ -3,7 +3,8 @@
 import json
 import logging
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
@@ -88,7 +89,10 @@ class Benchmark:
 
     def _case(self, index: int, key: str, names: list[str], rows: Rows) -> None:
         made: Case | Exception = self._made(index, key)
-        with self.task.black_box.bank():
+        box = self.task.black_box
+        with ExitStack() as banks:
+            for bank in (box.bank(), *(metric.bank(box) for metric in self.metrics.values())):
+                banks.enter_context(bank)
             for name in names:
                 rows.add(self._row(made, key, name))
                 _say(rows.last, index + 1, len(self.task))
@@ -96,8 +100,6 @@ class Benchmark:
     def _made(self, index: int, key: str) -> Case | Exception:
         try:
             case = self.task[index]
-        except OSError:
-            raise
         except Exception as error:  # one bad case must not cost the others
             return error
         save_image(case.x, self.folder / "explanations" / "inputs" / f"{key}.png")
@@ -112,6 +114,9 @@ class Benchmark:
         file.write_text(json.dumps(facts, indent=2), encoding="utf-8")
 
     def _check_resumed(self, rows: Rows) -> None:
+        others = sorted(set(rows.table()["task"]) - {self.task.name})
+        if others:
+            raise InputError(f"{self.folder} holds rows of task={others[0]}, now it is {self.task.name}: give another folder")
         for key, name in product(self.task.keys(), self.explainers):
             facts = _facts_in(self._json(key, name))
             if facts is None:
@@ -139,8 +144,8 @@ class Benchmark:
             if isinstance(made, Exception):
                 raise made
             return {**row, **self._explained(made, name)}
-        except OSError:
-            raise
+        except _Unwritable as error:
+            raise error.cause from error
         except Exception as error:
             if isinstance(error, InputError):
                 self._refused.append(error)
@@ -152,7 +157,8 @@ class Benchmark:
         explanation = self._kept(case, name)
         if explanation is None:
             explanation = self.explainers[name].explain_case(case)
-            self._save(case, explanation, name)
+            with _writing():
+                self._save(case, explanation, name)
         asked = self.task.black_box.queries
         measured = {column: self._measured(column, case, explanation, name) for column in self.metrics}
         asked = self.task.black_box.queries - asked
@@ -194,7 +200,8 @@ class Benchmark:
     def _add_curves(self, key: str, name: str, curves: Mapping[str, Curve]) -> None:
         facts = _facts_in(self._json(key, name)) or {}
         facts["curves"] = {**facts.get("curves", {}), **{column: asdict(curve) for column, curve in curves.items()}}
-        self._json(key, name).write_text(json.dumps(facts, indent=2, ensure_ascii=False), encoding="utf-8")
+        with _writing():
+            self._json(key, name).write_text(json.dumps(facts, indent=2, ensure_ascii=False), encoding="utf-8")
 
     def _save(self, case: Case, explanation: Explanation, name: str) -> None:
         stem = self._stem(case.key, name)
@@ -215,6 +222,22 @@ class Benchmark:
             masks=None if explanation.epochs is None else list(explanation.epochs),
         )
         self.logger.case(stem.name, explanation, panel)
+
+
+class _Unwritable(Exception):
+    """The run's folder can't be written: the run ends, where another error costs one row."""
+
+    def __init__(self, cause: OSError):
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _Unwritable(error) from error
 
 
 def shared_config(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

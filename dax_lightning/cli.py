@@ -69,7 +69,7 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
     """``input=FILE`` alone means ``task=files input=FILE``; ``-m`` may stand anywhere; odd paths get Hydra's quotes.
 
     Raises:
-        InputError: a setting with dashes before it.
+        InputError: a setting with dashes before it, or ``ids`` for a task that has none.
 
     Example:
         >>> with_short_cuts(["input=cat.jpg", "-m", "q=500,1000"])
@@ -79,6 +79,8 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
     for argument, key in zip(arguments, given, strict=True):
         if key.startswith("--") and "=" in argument and key not in _OPTIONS:
             raise InputError(f"{argument} is no option: settings have no dashes, write {argument.lstrip('-')}")
+    if "ids" in given and not any(key == "experiment" or a == "task=voc" for key, a in zip(given, arguments, strict=True)):
+        raise InputError("ids goes with task=voc alone; limit=N takes the first N cases of any task")
     quoted = [_quoted(argument) for argument in arguments]
     flags = [argument for argument in quoted if argument in ("-m", "--multirun")]
     settings = [argument for argument in quoted if argument not in flags]
@@ -171,12 +173,14 @@ def explainer_nodes(cfg: Any) -> dict[str, tuple[str, Any]]:
     These are the entries of ``explainers``, or ``methods`` of them; where there are none, ``explainer`` alone.
 
     Raises:
-        InputError: ``methods`` names one that is not there.
+        InputError: ``methods`` names none, or one that is not there.
     """
     several = {str(name): (f"explainers.{name}", node) for name, node in cfg.explainers.items()}
     if not several:
         single = get_object(cfg.explainer["_target_"]).name if "_target_" in cfg.explainer else "explainer"
         several = {single: ("explainer", cfg.explainer)}
+    if cfg.methods is not None and not cfg.methods:
+        raise InputError(f"methods=[] names none: wanted some of {', '.join(several)}, or null for all")
     for name in cfg.methods or ():
         if name not in several:
             raise InputError(f"methods: {name} is not among the explainers {', '.join(several)}")

@@ -121,7 +121,7 @@ def train_voc_head(
         rows.label += labels
         rows.kind += kinds
         rows.photograph += [number] * len(labels)
-    return _trained(training, held_out, backbone, box.fingerprint, seed)
+    return _trained(training, held_out, backbone, box.fingerprint, seed, tuple(key for key in known if key not in left_out))
 
 
 def logistic_regression(
@@ -191,7 +191,7 @@ def _fits(labels: np.ndarray, place: tuple[int, int, int, int], own: int, kind: 
     return bool((part == own).mean() >= 0.1 and np.isin(part, (0, own, VOID)).all())
 
 
-def _trained(training: _Rows, held_out: _Rows, backbone: Backbone, fingerprint: str, seed: int) -> Trained:
+def _trained(training: _Rows, held_out: _Rows, backbone: Backbone, fingerprint: str, seed: int, keys: tuple[str, ...]) -> Trained:
     present = sorted({0, *training.label})
     if 0 not in training.label or len(present) < 3:
         raise InputError(
@@ -204,7 +204,7 @@ def _trained(training: _Rows, held_out: _Rows, backbone: Backbone, fingerprint: 
     weight = 1 / label.bincount()[label]
     l2 = min(L2, key=lambda l2: (functional.cross_entropy(answers[l2], label, reduction="none") * weight).sum().item())
     found = logistic_regression(x, label, len(present), l2)
-    head = LinearHead(*found, tuple(CLASSES[i] for i in present), backbone, fingerprint)
+    head = LinearHead(*found, tuple(CLASSES[i] for i in present), backbone, fingerprint, keys)
     folds = _accuracy(answers[l2], label, training.kind)
     return Trained(head, len(set(training.photograph)), len(label), l2, folds, _held_out(held_out, head))
 

@@ -70,11 +70,12 @@ class Rows:
 
     def _resume(self) -> None:
         with self.path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if reader.fieldnames != self.columns:
-                self._set_aside()
-                return
-            kept = [row for row in reader if row["status"] in ("ok", "unfaithful") and None not in row.values()]
+            lines = [line for line in file if line.endswith("\n")]  # a last line that was cut off is none
+        reader = csv.DictReader(lines)
+        if reader.fieldnames != self.columns:
+            self._set_aside()
+            return
+        kept = [row for row in reader if row["status"] in ("ok", "unfaithful") and None not in row.values()]
         self.done = {(row["case"], row["explainer"]) for row in kept}
         whole = self.path.with_suffix(".new")
         with whole.open("w", newline="", encoding="utf-8") as file:

@@ -13,7 +13,7 @@ from dax_lightning.benchmark import Benchmark
 from dax_lightning.cli import usable
 from dax_lightning.errors import InputError
 from dax_lightning.loggers import CsvLogger
-from dax_lightning.metrics import Deletion, IoU, IoUWrongLabel
+from dax_lightning.metrics import Deletion, IoU, IoUWrongLabel, sanity
 from dax_lightning.perturb import Perturber
 from dax_lightning.segment import Grid
 from dax_lightning.tasks import Task
@@ -109,6 +109,43 @@ def test_another_setting_or_another_model_wants_another_folder_even_for_new_metr
     box.fingerprint = "retrained"
     with pytest.raises(InputError, match=r"weights=quarter, now it is retrained"):
         run(tmp_path, box, explainers_of(box, "lime"), iou_mean=IoU(0.0))
+
+
+def test_rows_of_another_task_want_another_folder(tmp_path):
+    run(tmp_path, QuarterBox(), explainers_of(QuarterBox(), "random"))
+    file = tmp_path / "rows.csv"
+    file.write_text(file.read_text().replace("quarters,", "shapes,"))
+    with pytest.raises(InputError, match=r"holds rows of task=shapes, now it is quarters: give another folder"):
+        run(tmp_path, QuarterBox(), explainers_of(QuarterBox(), "random"))
+
+
+class Offline(Random):
+    """Its helper on another machine does not answer for the first case."""
+
+    def _explain(self, x, target, generator, segments):
+        if x.mean() < 0.7485:
+            raise ConnectionError("no route to host")
+        return super()._explain(x, target, generator, segments)
+
+
+def test_an_explainer_that_can_not_connect_costs_one_row(tmp_path):
+    box = QuarterBox()
+    means = [case.x.mean().item() for case in Quarters(box)]
+    assert (means[0] < 0.7485) != (means[1] < 0.7485)
+    rows = run(tmp_path, box, {"offline": Offline(box), "random": Random(box)})
+    assert sorted(rows[case, "offline"]["status"] for case in "ab") == ["failed", "ok"]
+    assert any("no route to host" in row["error"] for row in rows.values())
+    assert [rows[case, "random"]["status"] for case in "ab"] == ["ok", "ok"]
+
+
+def test_methods_share_the_answers_of_the_shuffled_model_too(tmp_path, monkeypatch):
+    box = QuarterTorchBox()
+    asked = []
+    other = QuarterTorchBox()
+    monkeypatch.setattr(sanity, "_shuffled_box", lambda _box, _seed: other)
+    monkeypatch.setattr(other, "_run", lambda rows: asked.append(len(rows)) or other.module(rows))
+    run(tmp_path, box, explainers_of(box, "lime", "lime_log_odds"), randomisation=sanity.Randomisation())
+    assert sum(asked) == 2 * 100
 
 
 def test_of_several_those_that_need_gradients_are_left_out_with_a_word(capsys):

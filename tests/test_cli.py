@@ -430,6 +430,11 @@ def test_finished_cases_are_not_repeated_and_failed_ones_are(run, album, tmp_pat
     assert [row for row in run.rows() if row["case"] != "b"] == [before[0], before[2]]
 
 
+def test_ids_are_for_voc(run, tmp_path):
+    (tmp_path / "ids.txt").write_text("a")
+    run.refused("ids goes with task=voc alone; limit=N takes", f"ids={tmp_path}/ids.txt", "task=shapes")
+
+
 def test_a_row_cut_off_is_made_again(run, album):
     (album / "b.jpg").unlink()
     assert run(f"input={album}") == 0
@@ -472,6 +477,19 @@ def test_multirun_gathers_its_jobs(run, photo):
     assert sorted((row["loss"], row["q"]) for row in rows) == [("v1", "40"), ("v1", "50"), ("v2", "40"), ("v2", "50")]
     assert (run.folder / "report.html").is_file()
     assert f"all jobs: {run.folder / 'report.html'}" in run.out
+
+
+def test_an_experiment_resumes_in_its_folder(whole_run):
+    """A whole table in miniature, on drawings: two jobs, then a case more, then nothing new."""
+    table = ["experiment=table2", "task=shapes", "seed=0,1", "methods=[lime,random]", "segmenter=grid"]
+    small = {"box": ["black_box=shapes", "black_box.epochs=1", "black_box.drawings=64"], "settings": ["q=40", "device=cpu"]}
+    assert whole_run(*table, "limit=1", **small) == 0
+    assert whole_run(*table, "limit=2", **small) == 0
+    maps = {file: file.stat().st_mtime_ns for file in whole_run.folder.glob("*/explanations/*.npz")}
+    assert len(maps) == 2 * 2 * 2  # jobs, cases, methods
+    assert whole_run(*table, "limit=2", **small) == 0
+    assert maps == {file: file.stat().st_mtime_ns for file in maps}
+    assert "iou_wrong_label" in (whole_run.folder / "summary.csv").read_text().splitlines()[0]
 
 
 def test_a_bad_job_leaves_the_others(run, photo):

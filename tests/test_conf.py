@@ -106,6 +106,11 @@ def test_the_comparison_holds_every_method():
     assert listed == {target_of(name) for name in methods}
 
 
+def test_methods_are_some():
+    with pytest.raises(InputError, match=r"methods=\[\] names none: wanted some of random, occlusion"):
+        explainer_nodes(composed("comparison=all", "methods=[]"))
+
+
 def test_a_comparison_can_be_cut_to_some_methods():
     assert list(explainer_nodes(composed("comparison=all", "methods=[lime,dax_v1]"))) == ["lime", "dax_v1"]
     with pytest.raises(InputError, match="methods: lemon is not among"):

@@ -14,7 +14,7 @@ from dax_lightning.black_box import View, lite0
 from dax_lightning.black_box.heads import LinearHead, backbone_box, features, voc_head
 from dax_lightning.errors import InputError
 from dax_lightning.head_training import logistic_regression, train_voc_head
-from dax_lightning.tasks.voc import CLASSES
+from dax_lightning.tasks.voc import CLASSES, Voc
 from scripts.train_voc_head import main
 
 CAT, DOG = CLASSES.index("cat"), CLASSES.index("dog")
@@ -83,7 +83,9 @@ def test_refused(lite, tmp_path):
     with pytest.raises(InputError, match="lite0 brings its own"):
         voc_head(str(tmp_path / "head.safetensors"), weights="file.pth")
     with pytest.raises(InputError, match="can't be written"):
-        head.save(tmp_path / "none" / "head.safetensors")
+        head.save(tmp_path / "text.safetensors" / "head.safetensors")
+    head.save(tmp_path / "new" / "folder" / "head.safetensors")
+    assert LinearHead.load(tmp_path / "new" / "folder" / "head.safetensors").classes == head.classes
 
 
 def test_a_head_of_another_backbone_is_refused(lite, data, tmp_path):
@@ -159,6 +161,10 @@ def test_trained_on_what_is_not_excluded_alone(root, capsys, tmp_path):
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     box = voc_head(str(tmp_path / "a.safetensors"), device="cpu")
     assert box.classes == ("background", "cat", "dog")
+    assert Voc(box, str(root)).keys() == [f"2007_{number:06}" for number in range(4)]  # it was not trained on these
+    (tmp_path / "trained.txt").write_text("2007_000007")
+    with pytest.raises(InputError, match=r"that the black box was not trained on \(8 were left out\)"):
+        Voc(box, str(root), ids=str(tmp_path / "trained.txt"))
 
 
 def test_folds_never_part_a_photograph():

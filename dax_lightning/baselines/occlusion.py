@@ -21,6 +21,7 @@ _CELLS = 7  # windows that fit side by side by default: a cell of RISE, HSIC and
 class Occlusion(MaskExplainer):
     """For each place, the mean loss of score over all windows that cover it; negative where the place speaks against the target.
 
+    Captum's occlusion takes its window and stride, and with them its number of rows, from the user; here they follow from ``q``.
     Windows start at the top left corner and step until the far edges are covered, where they may be cut off, as in Captum.
     ``fill=image_mean`` is nearest to the paper's grey square.
 

@@ -37,9 +37,11 @@ class BlackBox(ABC):
         seconds_saved: the part of ``seconds`` that the bank spared.
         fingerprint: identifies the model's weights or code; saved with every explanation.
         device: where the model lives.
+        trained_on: keys of cases that the model was trained on, as far as is known; tasks leave them out.
     """
 
     fingerprint: str
+    trained_on: frozenset[str] = frozenset()
     device = torch.device("cpu")
 
     def __init__(self, view: View, classes: tuple[str, ...] | None, outputs: Outputs, batch_size: int):

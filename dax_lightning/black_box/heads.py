@@ -30,6 +30,7 @@ class LinearHead:
         classes: names in the order of the rows of ``weight``.
         backbone: lite0 or vit_tiny.
         fingerprint: of the backbone that it was trained on.
+        trained_on: keys of the photographs that it was trained on.
 
     Example:
         >>> import tempfile
@@ -45,19 +46,22 @@ class LinearHead:
     classes: tuple[str, ...]
     backbone: Backbone
     fingerprint: str
+    trained_on: tuple[str, ...] = ()
 
     def save(self, file: str | Path) -> None:
-        """Write a .safetensors file; the same head, the same bytes.
+        """Write a .safetensors file, and the folders above it; the same head, the same bytes.
 
         Raises:
             InputError: it can't be written.
         """
-        facts = {"classes": self.classes, "backbone": self.backbone, "fingerprint": self.fingerprint}
+        names = ("classes", "backbone", "fingerprint", "trained_on")
+        facts, path = {name: getattr(self, name) for name in names}, Path(file).expanduser()
         tensors = {"weight": self.weight.contiguous(), "bias": self.bias.contiguous()}
         try:
-            save_file(tensors, Path(file).expanduser(), metadata={_KEY: json.dumps(facts)})
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, path, metadata={_KEY: json.dumps(facts)})
         except (OSError, SafetensorError) as error:
-            raise InputError(f"head {file} can't be written ({error}): give a file in a folder that exists") from error
+            raise InputError(f"head {file} can't be written ({error}): give another file") from error
 
     @classmethod
     def load(cls, file: str | Path) -> "LinearHead":
@@ -78,6 +82,7 @@ class LinearHead:
                     classes=tuple(facts["classes"]),
                     backbone=facts["backbone"],
                     fingerprint=facts["fingerprint"],
+                    trained_on=tuple(facts["trained_on"]),
                 )
         except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
             cause = " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -119,7 +124,9 @@ def voc_head(
             f"black_box.head={head} was trained on {found.backbone} with weights {found.fingerprint}, not on {backbone} with "
             f"{box.fingerprint}: give its own black_box.backbone and black_box.weights, or train a head on these"
         )
-    return with_head(box, found, engine)
+    made = with_head(box, found, engine)
+    made.trained_on = frozenset(found.trained_on)
+    return made
 
 
 def with_head(box: TorchBlackBox, head: LinearHead, engine: Engine = "torch") -> TorchBlackBox:

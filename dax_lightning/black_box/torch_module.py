@@ -195,6 +195,7 @@ def load_weights(module: nn.Module, path: str) -> None:
     Raises:
         InputError: the file is missing, unreadable, or of another architecture.
     """
+    path = str(Path(path).expanduser())
     if not Path(path).is_file():
         raise InputError(f"weights file {path} does not exist: give the path of a .safetensors or .pth file")
     try:

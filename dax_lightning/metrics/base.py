@@ -1,9 +1,11 @@
 """What every metric has in common."""
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
+from dax_lightning.black_box import BlackBox
 from dax_lightning.explainer import Explainer
 from dax_lightning.types import Case, Explanation
 
@@ -63,6 +65,10 @@ class Metric(ABC):
             return None
         measured = self._measure(case, explanation, explainer)
         return measured if isinstance(measured, Measured | None) else Measured(float(measured))
+
+    def bank(self, black_box: BlackBox) -> AbstractContextManager[None]:
+        """Inside it, one case: what the metric asks other models than ``black_box`` is remembered for all explainers."""
+        return nullcontext()
 
     @abstractmethod
     def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> Measured | float | None:

@@ -66,6 +66,8 @@ def pointing(
 ) -> float:
     """Pointing game: does the map's peak lie on the truth? A peak of several places gives the share of them that do.
 
+    No tolerance: published numbers often count a peak within 15 pixels of the object as a hit, and are higher.
+
     Returns:
         0 to 1.
 

@@ -1,6 +1,7 @@
 """Does the map speak of this model at all? A model with shuffled weights should get another map."""
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, cast
@@ -8,7 +9,7 @@ from typing import ClassVar, cast
 import torch
 from torch import nn
 
-from dax_lightning.black_box import TorchBlackBox
+from dax_lightning.black_box import BlackBox, TorchBlackBox
 from dax_lightning.black_box.base import Outputs
 from dax_lightning.errors import ModelError
 from dax_lightning.explainer import Explainer
@@ -20,7 +21,9 @@ from dax_lightning.types import Case, Explanation
 
 @torch.no_grad()
 def shuffled(module: nn.Module, seed: int = 0) -> nn.Module:
-    """A copy whose parameters have their values permuted, each tensor within itself; buffers stay (running statistics).
+    """A copy whose parameters have their values permuted, each tensor within itself; buffers stay.
+
+    A batch norm that was folded into its convolution is shuffled with it.
 
     Example:
         >>> layer = nn.Linear(8, 8)
@@ -54,6 +57,10 @@ class Randomisation(Metric):
     higher_is_better: ClassVar[bool | None] = False
     needs_truth: ClassVar[bool] = False
     needs_explainer: ClassVar[bool] = True
+
+    def bank(self, black_box: BlackBox) -> AbstractContextManager[None]:
+        """See :class:`Metric`."""
+        return _shuffled_box(black_box, self.seed).bank() if isinstance(black_box, TorchBlackBox) else nullcontext()
 
     def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float | None:
         box, saliency = given(explainer).black_box, explanation.saliency

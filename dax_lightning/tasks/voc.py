@@ -75,7 +75,8 @@ class Voc(Task):
     ):
         self._files = pairs(root, image_set, year)
         self._place = f"task.image_set={image_set} has an object in view: check task.root={root}"
-        super().__init__(black_box, self._with_object() if ids is None else listed(ids, self._files), target, limit, only)
+        keys = self._with_object() if ids is None else listed(ids, self._files)
+        super().__init__(black_box, (key for key in keys if key not in black_box.trained_on), target, limit, only)
 
     def _with_object(self) -> Iterator[str]:
         """Keys whose mask shows an object; one whose mask can't be read stays in, to fail on its own."""
@@ -91,7 +92,11 @@ class Voc(Task):
         return self.black_box.view.labels(read_mask(mask))
 
     def _nothing_left(self) -> str:
-        return super()._nothing_left() if self._keys else f"no image of {self._place}"
+        if self._keys:
+            return super()._nothing_left()
+        trained = len(self.black_box.trained_on & self._files.keys())
+        seen = f" that the black box was not trained on ({trained} were left out)" if trained else ""
+        return f"no image of {self._place}{seen}"
 
     def _case(self, index: int) -> Case:
         key = self._keys[index]
@@ -201,5 +206,6 @@ def listed(ids: str, known: Collection[str], setting: str = "task.ids") -> list[
     unknown = [key for key in keys if key not in known]
     if unknown or not keys:
         what = f"names {unknown[0]}, which task.image_set lacks" if unknown else "is empty"
-        raise InputError(f"{setting}={ids} {what}: wanted case keys such as {next(iter(known), '2007_000033')}, one a line")
+        like = f"wanted case keys such as {next(iter(known), '2007_000033')}, one a line"
+        raise InputError(f"{setting}={ids} {what}: {like}; ids=null takes all cases")
     return keys
