@@ -1,11 +1,22 @@
 """What takes minutes on the real black box: ``make test-slow``."""
 
+import pandas as pd
 import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from PIL import Image
 
 from dax_lightning import Dax, Photo, lite0
+from dax_lightning.benchmark import Benchmark
+from dax_lightning.cli import build, explainer_nodes
+from dax_lightning.explainer import Explainer, Found
+from dax_lightning.loggers import CsvLogger
 from dax_lightning.metrics.localisation import pointing, top_share
+from dax_lightning.tasks import Shapes
+from dax_lightning.tasks.shapes import shapes_classifier
+from dax_lightning.types import Case, Explanation
 from tests.conftest import ROOT
+from tests.test_conf import composed
 
 pytestmark = pytest.mark.slow
 
@@ -22,3 +33,46 @@ def test_the_default_map_lies_on_the_cat(seed):
     assert pointing(made.saliency, truth) > 0.9
     assert top_share(made.saliency, truth) > 0.8
     assert top_share(1 - made.saliency, truth) < 0.75  # what the mask leaves out is not the cat
+
+
+class Oracle(Explainer):
+    """Its map is the truth, and for another class the rest."""
+
+    name = "oracle"
+
+    def explain_case(self, case: Case, target: int | None = None) -> Explanation:
+        assert case.truth is not None
+        self.truth = case.truth if target in (None, case.target) else ~case.truth
+        return super().explain_case(case, target)
+
+    def _explain(self, x, target, generator, segments):
+        return Found(self.truth.float(), score=self.black_box(x[None])[0, target].item())
+
+
+@pytest.fixture(scope="module")
+def on_drawings(tmp_path_factory) -> pd.DataFrame:
+    """Mean of each metric (columns) by each method (rows) over drawings of shapes, by the harness itself."""
+    folder = tmp_path_factory.mktemp("shapes")
+    box = shapes_classifier()
+    cfg = composed(
+        "task=shapes", "comparison=gradient_free", "q=200", "device=cpu", "trainer.progress=false", f"methods=[{METHODS}]"
+    )
+    explainers = {name: build(node, where, black_box=box) for name, (where, node) in explainer_nodes(cfg).items()}
+    files = (ROOT / "conf" / "metric").glob("*.yaml")
+    metrics = {file.stem: instantiate(OmegaConf.load(file)) for file in files if file.stem != "detected"}
+    Benchmark(Shapes(box, n=8), {"oracle": Oracle(box), **explainers}, metrics, folder, CsvLogger()).run()
+    rows = pd.read_csv(folder / "rows.csv")
+    assert set(rows["status"]) <= {"ok", "unfaithful"}
+    return rows.groupby("explainer")[[name for name, metric in metrics.items() if metric.higher_is_better is not None]].mean()
+
+
+METHODS = "random,occlusion,rise,shap,lime,hsic,sobol,forest,dax_v1,dax_v2"
+LOWER = {"deletion", "deletion_paper", "iou_wrong_label", "randomisation"}
+
+
+def test_the_harness_finds_the_truth_on_drawings(on_drawings):
+    print(on_drawings.round(3).to_string())
+    assert on_drawings["iou_best"]["oracle"] == pytest.approx(1)
+    for name in set(on_drawings) - {"iou_wrong_label"}:  # there a map at random is at chance, and low is good
+        ordered = on_drawings[name].dropna().sort_values(ascending=name not in LOWER)
+        assert ordered["random"] == ordered.iloc[0], f"{name}: {ordered.index[0]} is under random"
