@@ -36,8 +36,10 @@ def main(folders: list[str]) -> None:
         metrics = [metric for metric in COLUMNS if metric in metric_columns(part.rows)]
         groups = summarise(part.rows, ["explainer"], metrics).sort_values(by=metrics[0], ascending=False)
         paired = {line["explainer"]: line for line in records(paired_differences(part.rows, metrics[0], AGAINST))}
-        counts, bad = groups["cases"], int(groups["failed"].sum())
-        print(f"\n**{part.box}**: {counts.max()} cases, {bad} failed rows, {int(groups['unfaithful'].sum())} unfaithful\n")
+        lines = records(groups)
+        failed, unfaithful = (sum(line[key] for line in lines) for key in ("failed", "unfaithful"))
+        cases, seeds = max(line["cases"] for line in lines), ", ".join(f"{seed:g}" for seed in sorted(set(part.rows["seed"])))
+        print(f"\n**{part.box}**: {cases} cases, seed {seeds}, {failed} failed rows, {unfaithful} unfaithful\n")
         head = [
             "method",
             COLUMNS[metrics[0]],
@@ -46,7 +48,7 @@ def main(folders: list[str]) -> None:
             "queries",
         ]
         print("| " + " | ".join(head) + " |\n" + "| --- " * len(head) + "|")
-        for line in records(groups):
+        for line in lines:
             name = str(line["explainer"])
             first, *others = (_interval(*(line[f"{metric}{end}"] for end in ("", "_low", "_high"))) for metric in metrics)
             found = paired.get(name)

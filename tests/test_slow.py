@@ -63,7 +63,8 @@ def on_drawings(tmp_path_factory) -> pd.DataFrame:
     Benchmark(Shapes(box, n=8), {"oracle": Oracle(box), **explainers}, metrics, folder, CsvLogger()).run()
     rows = pd.read_csv(folder / "rows.csv")
     assert set(rows["status"]) <= {"ok", "unfaithful"}
-    return rows.groupby("explainer")[[name for name, metric in metrics.items() if metric.higher_is_better is not None]].mean()
+    directed = [name for name, metric in metrics.items() if metric.higher_is_better is not None]
+    return pd.DataFrame({name: rows.groupby("explainer")[name].mean() for name in directed})
 
 
 METHODS = "random,occlusion,rise,shap,lime,hsic,sobol,forest,dax_v1,dax_v2"
