@@ -1,6 +1,7 @@
 """Other engines answer as torch does, say what they can't, and leave the process on all its cores."""
 
 import os
+import pickle
 import re
 import sys
 
@@ -33,6 +34,12 @@ def test_answers_are_the_module_s(engine, close, rows):
         wanted = module((x - 0.5) / 0.5).softmax(1)
     assert torch.allclose(box(x), wanted, atol=close)
     assert box.queries == rows
+
+
+def test_compiled_boxes_pickle():
+    pytest.importorskip("openvino")
+    box, x = TorchBlackBox(net(), View((24, 24)), HALF, HALF, None, engine="openvino"), torch.rand(2, 3, 24, 24)
+    assert torch.equal(pickle.loads(pickle.dumps(box))(x), box(x))
 
 
 def test_gradients_stay_torch_s():

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -36,9 +37,11 @@ def runner(module: nn.Module, shape: tuple[int, ...], device: torch.device, engi
         raise InputError(f"black_box.engine={engine} is none of {', '.join(get_args(Engine))}")
     if engine != "torch":
         return _OpenVino(module, shape, device, engine)
-    if device.type != "cpu":
-        return module
-    return lambda rows: torch.cat([module(few) for few in rows.split(_CACHED)])
+    return module if device.type != "cpu" else partial(_few_at_a_time, module)
+
+
+def _few_at_a_time(module: nn.Module, rows: Tensor) -> Tensor:
+    return torch.cat([module(few) for few in rows.split(_CACHED)])
 
 
 class _OpenVino:
@@ -54,6 +57,7 @@ class _OpenVino:
         except ImportError as error:
             wanted = f"black_box.engine={engine} needs OpenVINO: pip install 'dax-lightning[openvino]'"
             raise InputError(f"{wanted}; or black_box.engine=torch") from error
+        self._made_of = (module, shape, device, engine)
         row = torch.zeros(1, *shape)
         reader: Any = FrontEndManager().load_by_framework("pytorch")  # openvino.convert_model would report to its makers
         try:
@@ -72,6 +76,9 @@ class _OpenVino:
             "ENABLE_CPU_PINNING": False,  # else all processes of a sweep sit on the first core
         }
         self._compiled = openvino.Core().compile_model(model, "CPU", options)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # what is compiled can't be pickled: it is compiled again
+        return _OpenVino, self._made_of
 
     def __call__(self, rows: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         answers = [torch.from_numpy(self._compiled(row[None].contiguous().numpy())[0].copy()) for row in rows]
