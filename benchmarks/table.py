@@ -21,7 +21,6 @@ COLUMNS = {
     "iou_wrong_label": "IoU, wrong label",
     "pointing": "pointing game",
     "relevance_rank": "rank accuracy",
-    "relevance_mass": "mass accuracy",
     "deletion": "deletion",
     "insertion": "insertion",
 }
