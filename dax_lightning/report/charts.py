@@ -165,7 +165,15 @@ def _label(axes: Axes, lines: Sequence[Line], gap: float) -> None:
             xycoords="axes fraction",
             textcoords="axes fraction",
             va="center",
-            arrowprops={"arrowstyle": "-", "color": look(k)["color"], "linewidth": 0.7, "linestyle": ":", "shrinkB": 3},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": look(k)["color"],
+                "linewidth": 0.7,
+                "linestyle": ":",
+                "relpos": (0, 0.5),
+                "shrinkA": 10,
+                "shrinkB": 3,
+            },
             **style(7.8, INK),
         )
         axes.plot([1.05], [place], transform=axes.transAxes, clip_on=False, markersize=4, **look(k))
