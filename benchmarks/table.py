@@ -5,11 +5,13 @@ Cases that some method has no row for yet are left out.
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
+from dax_lightning.report.comparison import AGAINST
+from dax_lightning.report.page import number, signed
 from dax_lightning.report.paired import paired_differences
 from dax_lightning.report.parts import parts_of
 from dax_lightning.report.tables import metric_columns, read_rows, records, summarise, typed
@@ -24,7 +26,6 @@ COLUMNS = {
     "deletion": "deletion",
     "insertion": "insertion",
 }
-AGAINST = "lime"
 
 
 def main(folders: list[str]) -> None:
@@ -49,9 +50,9 @@ def main(folders: list[str]) -> None:
         print("| " + " | ".join(head) + " |\n" + "| --- " * len(head) + "|")
         for line in lines:
             name = str(line["explainer"])
-            first, *others = (_interval(*(line[f"{metric}{end}"] for end in ("", "_low", "_high"))) for metric in metrics)
+            first, *others = (_interval(number, *(line[f"{metric}{end}"] for end in ("", "_low", "_high"))) for metric in metrics)
             found = paired.get(name)
-            difference = _interval(found["difference"], found["low"], found["high"], "+") if found else "–"
+            difference = _interval(signed, found["difference"], found["low"], found["high"]) if found else "–"
             print("| " + " | ".join([name, first, difference, *others, f"{line['queries']:.0f}"]) + " |")
 
 
@@ -61,10 +62,8 @@ def _complete(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.loc[done == methods].reset_index(drop=True)
 
 
-def _interval(mean: float, low: float, high: float, sign: str = "") -> str:
-    if not np.isfinite(mean):
-        return "–"
-    return f"{mean:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]".replace("-", "−")
+def _interval(show: Callable[[float], str], mean: float, low: float, high: float) -> str:
+    return f"{show(mean)} [{show(low)}, {show(high)}]"
 
 
 if __name__ == "__main__":

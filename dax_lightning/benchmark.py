@@ -114,7 +114,7 @@ class Benchmark:
         file.write_text(json.dumps(facts, indent=2), encoding="utf-8")
 
     def _check_resumed(self, rows: Rows) -> None:
-        others = sorted(set(rows.table()["task"]) - {self.task.name})
+        others = sorted(rows.tasks - {self.task.name})
         if others:
             raise InputError(f"{self.folder} holds rows of task={others[0]}, now it is {self.task.name}: give another folder")
         for key, name in product(self.task.keys(), self.explainers):

@@ -79,7 +79,7 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
     for argument, key in zip(arguments, given, strict=True):
         if key.startswith("--") and "=" in argument and key not in _OPTIONS:
             raise InputError(f"{argument} is no option: settings have no dashes, write {argument.lstrip('-')}")
-    if "ids" in given and not any(key == "experiment" or a == "task=voc" for key, a in zip(given, arguments, strict=True)):
+    if "ids" in given and "experiment" not in given and "task=voc" not in arguments:
         raise InputError("ids goes with task=voc alone; limit=N takes the first N cases of any task")
     quoted = [_quoted(argument) for argument in arguments]
     flags = [argument for argument in quoted if argument in ("-m", "--multirun")]

@@ -41,6 +41,7 @@ class Rows:
 
     Attributes:
         done: (case, explainer) of all rows that didn't fail.
+        tasks: of the rows that an earlier run left.
         failed: how many rows of this run did.
         last: the newest row.
     """
@@ -48,6 +49,7 @@ class Rows:
     def __init__(self, path: Path, columns: list[str]):
         self.path, self.columns = path, columns
         self.done: set[tuple[str, str]] = set()
+        self.tasks: set[str] = set()
         self.failed = 0
         self.last: Mapping[str, Any] = {}
         if path.exists() and path.stat().st_size:
@@ -76,7 +78,7 @@ class Rows:
             self._set_aside()
             return
         kept = [row for row in reader if row["status"] in ("ok", "unfaithful") and None not in row.values()]
-        self.done = {(row["case"], row["explainer"]) for row in kept}
+        self.done, self.tasks = {(row["case"], row["explainer"]) for row in kept}, {row["task"] for row in kept}
         whole = self.path.with_suffix(".new")
         with whole.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([self.columns, *(row.values() for row in kept)])

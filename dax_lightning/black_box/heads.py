@@ -141,8 +141,7 @@ def with_head(box: TorchBlackBox, head: LinearHead, engine: Engine = "torch") ->
         raise InputError(f"the head wants {features} features, {head.backbone} has {module.num_features}: train a head on it")
     module.reset_classifier(count)
     module.get_classifier().load_state_dict({"weight": head.weight, "bias": head.bias})
-    mean, std = (tuple(values.flatten().tolist()) for values in (box.mean, box.std))
-    return TorchBlackBox(module, box.view, mean, std, head.classes, "logits", box.batch_size, str(box.device), engine)
+    return box.with_module(module, classes=head.classes, outputs="logits", engine=engine)
 
 
 def backbone_box(

@@ -72,6 +72,24 @@ class TorchBlackBox(BlackBox):
         """See :class:`BlackBox`."""
         return _Differentiable(self)
 
+    def with_module(self, module: nn.Module, **changed: Any) -> "TorchBlackBox":
+        """A box like this one around another module.
+
+        Args:
+            module: takes the same rows.
+            changed: other arguments of this class that differ, such as ``classes``.
+
+        Example:
+            >>> box = TorchBlackBox(nn.Flatten(), View((1, 1)), (0.5,) * 3, (0.5,) * 3, ("a", "b", "c"), batch_size=7)
+            >>> other = box.with_module(nn.Sequential(nn.Flatten(), nn.Linear(3, 2)), classes=("d", "e"))
+            >>> other.classes, other.batch_size
+            (('d', 'e'), 7)
+        """
+        mean, std = (tuple(values.flatten().tolist()) for values in (self.mean, self.std))
+        same = {"view": self.view, "mean": mean, "std": std, "classes": self.classes, "outputs": self.outputs}
+        same |= {"batch_size": self.batch_size, "device": str(self.device), "engine": self.engine}
+        return TorchBlackBox(module, **{**same, **changed})
+
     def _scores(self, x: Float[Tensor, "n c h w"]) -> Any:
         return self._run(self.normalised(x.to(self.device, memory_format=torch.channels_last)))
 

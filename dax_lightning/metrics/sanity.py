@@ -4,13 +4,12 @@ import copy
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from torch import nn
 
 from dax_lightning.black_box import BlackBox, TorchBlackBox
-from dax_lightning.black_box.base import Outputs
 from dax_lightning.errors import ModelError
 from dax_lightning.explainer import Explainer
 from dax_lightning.metrics.base import Metric
@@ -76,6 +75,4 @@ class Randomisation(Metric):
 
 @lru_cache(maxsize=1)  # the same for all cases and explainers of a run
 def _shuffled_box(box: TorchBlackBox, seed: int) -> TorchBlackBox:
-    mean, std = (tuple(each.flatten().tolist()) for each in (box.mean, box.std))
-    module, outputs = shuffled(box.module, seed), cast(Outputs, box.outputs)
-    return TorchBlackBox(module, box.view, mean, std, box.classes, outputs, box.batch_size, str(box.device), box.engine)
+    return box.with_module(shuffled(box.module, seed))

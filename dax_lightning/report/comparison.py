@@ -113,11 +113,7 @@ def differences(part: Part, metrics: list[str], known: Known, *, drawn: bool) ->
     lime = dict.fromkeys(measured, AGAINST) if AGAINST in part.methods else {}
     free = part.rows.loc[~part.rows["explainer"].isin(list(known.needs_gradients))]
     groups = summarise(free, ["explainer"], measured) if len(free) else pd.DataFrame()
-    best = (
-        {}
-        if part.wrong
-        else {m: str(groups["explainer"][found[0]]) for m in measured if len(groups) and (found := known.best(groups, m))}
-    )
+    best = {m: str(groups["explainer"][found[0]]) for m, found in part.best(known, groups, measured).items() if found}
     told = "minus the best without gradients" if known.needs_gradients else "minus the best"
     wanted = ((f"minus {AGAINST}", lime), (told, best))
     return [_differences(part, title, references, known, drawn) for title, references in wanted if references]

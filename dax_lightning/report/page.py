@@ -158,7 +158,7 @@ def _part_table(part: Part, metrics: list[str], known: Known) -> Table:
     varying = [key for key in SETTING if key == "explainer" or len(set(part.rows[key].astype(str))) > 1]
     groups = summarise(part.rows, varying, metrics)
     title = f"Results: {part.title}" if part.title else "Results"
-    return Table(title, groups, varying, {} if part.wrong else {metric: known.best(groups, metric) for metric in metrics})
+    return Table(title, groups, varying, part.best(known, groups, metrics))
 
 
 def _plotted(metrics: list[str], known: Known) -> list[str]:

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
+
+from dax_lightning.report.known import Known
 
 WRONG, RIGHT = "only=wrong", "only=correct"
 _VARIED = ("loss", "segmenter", "q")
@@ -42,6 +45,16 @@ class Part:
             True
         """
         return WRONG in self.setting.split()
+
+    def best(self, known: Known, groups: pd.DataFrame, metrics: Iterable[str]) -> dict[str, list[Any]]:
+        """The best of this part's lines for each metric, see :meth:`Known.best`; of wrong answers none is.
+
+        Example:
+            >>> groups = pd.DataFrame({"iou": [0.2, 0.4], "iou_n": [9, 9]})
+            >>> [Part("vit", f"only={only}", groups).best(Known({"iou": True}), groups, ["iou"]) for only in ("correct", "wrong")]
+            [{'iou': [1]}, {}]
+        """
+        return {} if self.wrong or groups.empty else {metric: known.best(groups, metric) for metric in metrics}
 
     @property
     def methods(self) -> list[str]:
