@@ -16,6 +16,7 @@ from dax_lightning.cli import (
     check_values,
     config_of,
     explainer_nodes,
+    idle_settings,
     labels,
     one_line,
     usable,
@@ -34,6 +35,8 @@ def explain(cfg: DictConfig) -> bool:
     metrics = {name: build(node, f"metrics.{name}") for name, node in cfg.metrics.items()}
     logger = build(cfg.logger, "logger")
     nodes = explainer_nodes(cfg)
+    for line in idle_settings(cfg, nodes, HydraConfig.get().overrides.task):
+        print(f"warning: {line}", file=sys.stderr)
     partial = {
         name: build(node, key, _partial_=True) for name, (key, node) in nodes.items()
     }  # a typo costs no loading of weights

@@ -36,7 +36,7 @@ def ask(
     black_box: BlackBox,
     perturber: Perturber,
     x: Float[Tensor, "c *space"],
-    segments: Int[Tensor, "*space"],
+    segments: Int[Tensor, "*levels"],
     target: int,
     q: int,
     generator: torch.Generator,
@@ -51,7 +51,7 @@ def ask(
         black_box: what is asked.
         perturber: makes the copies.
         x: the input, values in [0, 1].
-        segments: its partition, ids 0 to j - 1.
+        segments: its partition, ids 0 to j - 1, or a stack of partitions, as the perturber takes them.
         target: class id whose probability is kept.
         q: copies, 1 or more.
         generator: the only source of randomness.

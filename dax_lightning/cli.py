@@ -22,6 +22,8 @@ from dax_lightning.report import write_summary
 
 USER_ERRORS = (InputError, HydraException, OmegaConfBaseException, InstantiationException)
 _OPTIONS = ("--package", "--config-path", "--config-name", "--config-dir", "--experimental-rerun", "--info")  # with a value
+_OWN = {"segmenter": "segmenter", "mosaic": "mosaic", "perturber": "perturber", "mask_network": "mask_network"}
+_OWN |= {"student": "student", "trainer": "training", "loss": "loss"}  # a group that explainers share → its name in an explainer
 _VALUES = {
     "input": str | None,
     "target": int | str | None,
@@ -68,8 +70,12 @@ OmegaConf.register_new_resolver("repository", in_repository, replace=True)
 def with_short_cuts(arguments: Sequence[str]) -> list[str]:
     """``input=FILE`` alone means ``task=files input=FILE``; ``-m`` may stand anywhere; odd paths get Hydra's quotes.
 
+    ``explainer=dax`` is what runs anyway, and is taken off, so that ``loss=v1``, ``v2`` or ``v3`` beside it can choose the
+    paper's DAX.
+
     Raises:
-        InputError: a setting with dashes before it, or ``ids`` for a task that has none.
+        InputError: a setting with dashes before it, ``ids`` for a task that has none, or a sweep that doesn't tell one DAX from the
+            other.
 
     Example:
         >>> with_short_cuts(["input=cat.jpg", "-m", "q=500,1000"])
@@ -81,7 +87,11 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
             raise InputError(f"{argument} is no option: settings have no dashes, write {argument.lstrip('-')}")
     if "ids" in given and "experiment" not in given and "task=voc" not in arguments:
         raise InputError("ids goes with task=voc alone; limit=N takes the first N cases of any task")
-    quoted = [_quoted(argument) for argument in arguments]
+    if "loss" in given and any(re.fullmatch(r"explainer=(.+,)?dax(,.+)?", a) and "," in a for a in arguments):
+        raise InputError(
+            "explainer=dax is DAX-Mosaic in a sweep, whatever the loss: write dax_paper for the paper's DAX, or no loss="
+        )
+    quoted = [_quoted(argument) for argument in arguments if argument != "explainer=dax"]
     flags = [argument for argument in quoted if argument in ("-m", "--multirun")]
     settings = [argument for argument in quoted if argument not in flags]
     return [*flags, *(["task=files"] if "input" in given and "task" not in given else []), *settings]
@@ -214,6 +224,29 @@ def gives_gradients(black_box: Any) -> bool:
     except InputError:
         return False
     return True
+
+
+def idle_settings(cfg: Any, nodes: Mapping[str, tuple[str, Any]], overrides: Sequence[str]) -> list[str]:
+    """A line for each setting that was given and that no explainer of the run uses.
+
+    Args:
+        cfg: the configuration.
+        nodes: the explainers, see :func:`explainer_nodes`.
+        overrides: what was given on the command line, such as ``perturber.fill=zeros``.
+    """
+    used = " ".join(str(OmegaConf.to_container(node, resolve=False)) for _, node in nodes.values())
+    if "${mosaic}" in used:
+        used += str(OmegaConf.to_container(cfg.mosaic, resolve=False))
+    lines = []
+    for override in overrides:
+        group = re.split(r"[.=]", override)[0]
+        own = _OWN.get(group)
+        if own is None or f"${{{group}" in used:
+            continue
+        key, has = f"explainer.{own}", [name for name, (_, node) in nodes.items() if own in node]
+        told = f"{', '.join(has)} has its own, {key}" if has else f"{', '.join(nodes)} has none"
+        lines.append(f"{override} changes nothing: {told}")
+    return lines
 
 
 def config_of(cfg: Any, node: Any) -> dict[str, Any]:

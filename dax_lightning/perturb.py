@@ -21,6 +21,8 @@ Weight = Literal["lime", "uniform"]
 class Perturber:
     """Random subsets of segments stay, the others are filled (equations 4 and 5 of the DAX paper).
 
+    Of a stack of partitions (:class:`~dax_lightning.mosaic.Mosaic`) each copy draws one, and loses segments of this one.
+
     Args:
         fill: what replaces a removed segment: ``zeros`` (the paper's text), ``segment_mean`` (LIME's default),
             ``image_mean`` or ``blur``.
@@ -59,21 +61,22 @@ class Perturber:
             raise InputError(f"perturber.batch_size={self.batch_size}: it must be at least 1")
 
     def __call__(
-        self, x: Float[Tensor, "c *space"], segments: Int[Tensor, "*space"], n: int, generator: torch.Generator
+        self, x: Float[Tensor, "c *space"], segments: Int[Tensor, "*levels"], n: int, generator: torch.Generator
     ) -> Iterator[Perturbations]:
         """Batches of ``n`` copies in all; row 0 of the first is ``x`` itself. Memory does not grow with ``n``.
 
         Args:
             x: the input, values in [0, 1].
-            segments: a partition, ids 0 to j - 1, each present.
+            segments: a partition of ``*space``, ids 0 to j - 1, each present; or a stack (p, *space) of them, see
+                :func:`level_of`.
             n: copies, ``x`` included.
             generator: the only source of randomness; one per copy order, so batch size changes nothing.
 
         Raises:
             InputError: fewer than two segments, or fewer than one copy.
         """
-        count = int(segments.max()) + 1
-        if count < 2:
+        level = level_of(segments, x)
+        if len(level) < 2:
             raise InputError(
                 "the input is one single segment, nothing can be removed: choose a finer segmenter, such as segmenter=grid"
             )
@@ -81,24 +84,47 @@ class Perturber:
             raise InputError(f"q={n} copies asked for; wanted 1 or more")
         fill = filled(x, segments, self.fill, self.blur_sigma)
         for start in range(0, n, self.batch_size):
-            kept = self._kept(min(self.batch_size, n - start), count, generator)
+            kept = self._kept(min(self.batch_size, n - start), level, generator)
             if start == 0:
-                kept[0] = True
-            yield Perturbations(painted(x, fill, segments, kept), kept, self.closeness(kept))
+                kept[0] = level == 0
+            yield Perturbations(painted(x, fill, segments, kept), kept, self.closeness(kept, level))
 
-    def closeness(self, kept: Bool[Tensor, "n j"]) -> Float[Tensor, " n"]:
-        """Weight of each copy in the loss, by this perturber's ``weight``."""
-        return closeness(kept) if self.weight == "lime" else torch.ones(len(kept))
+    def closeness(self, kept: Bool[Tensor, "n j"], level: Int[Tensor, " j"]) -> Float[Tensor, " n"]:
+        """Weight of each copy in the loss, by this perturber's ``weight``; ``level`` as from :func:`level_of`."""
+        return closeness(kept, level) if self.weight == "lime" else torch.ones(len(kept))
 
-    def _kept(self, n: int, j: int, generator: torch.Generator) -> Bool[Tensor, "n j"]:
-        draws = torch.rand(n, j + 1, generator=generator)  # column j: the copy's own chance
+    def _kept(self, n: int, level: Int[Tensor, " j"], generator: torch.Generator) -> Bool[Tensor, "n j"]:
+        j, levels = len(level), int(level.max()) + 1
+        draws = torch.rand(n, j + 1 + (levels > 1), generator=generator)  # column j: the copy's own chance
         high = self.kept_share if self.kept_share_max is None else self.kept_share_max
-        chance = self.kept_share + (high - self.kept_share) * draws[:, j:]
-        return draws[:, :j] < chance
+        chance = self.kept_share + (high - self.kept_share) * draws[:, j : j + 1]
+        own = (draws[:, -1:] * levels).long() == level if levels > 1 else torch.ones(1, j, dtype=torch.bool)
+        return (draws[:, :j] < chance) & own
+
+
+# what DAX-Mosaic and its rivals make of several partitions
+MIXED = Perturber(fill="image_mean", kept_share=0.3, kept_share_max=0.7, weight="uniform")
+
+
+def level_of(segments: Int[Tensor, "*levels"], x: Float[Tensor, "c *space"]) -> Int[Tensor, " j"]:
+    """For each segment, the partition that it belongs to.
+
+    Args:
+        segments: a partition of ``*space`` (all zeros then); or a stack (p, *space) of partitions that share no id, those of
+            one partition after those of the one before.
+        x: the input that they part.
+
+    Example:
+        >>> level_of(torch.tensor([[0, 0, 1], [2, 3, 4]]), torch.zeros(1, 3)).tolist()
+        [0, 0, 1, 1, 1]
+    """
+    last = segments.flatten(1).amax(1) if segments.ndim == x.ndim else segments.max().view(1)
+    sizes = torch.diff(last + 1, prepend=torch.zeros(1, dtype=torch.long))
+    return torch.arange(len(sizes)).repeat_interleave(sizes)
 
 
 def painted(
-    x: Float[Tensor, "c *space"], fill: Float[Tensor, "c *space"], segments: Int[Tensor, "*space"], kept: Bool[Tensor, "n j"]
+    x: Float[Tensor, "c *space"], fill: Float[Tensor, "c *space"], segments: Int[Tensor, "*levels"], kept: Bool[Tensor, "n j"]
 ) -> Float[Tensor, "n c *space"]:
     """``x`` where a segment is kept, ``fill`` elsewhere (equation 5).
 
@@ -106,13 +132,14 @@ def painted(
         >>> painted(torch.ones(1, 2), torch.zeros(1, 2), torch.tensor([0, 1]), torch.tensor([[True, False]])).tolist()
         [[[1.0, 0.0]]]
     """
-    return torch.where(kept[:, segments].unsqueeze(1), x, fill)
+    shown = kept[:, segments]  # (n, *space), or (n, p, *space): a copy keeps segments of one partition alone
+    return torch.where((shown.any(1) if segments.ndim == x.ndim else shown).unsqueeze(1), x, fill)
 
 
 def filled(
-    x: Float[Tensor, "c *space"], segments: Int[Tensor, "*space"], fill: Fill, blur_sigma: float = 0.05
+    x: Float[Tensor, "c *space"], segments: Int[Tensor, "*levels"], fill: Fill, blur_sigma: float = 0.05
 ) -> Float[Tensor, "c *space"]:
-    """What ``x`` looks like with every segment removed.
+    """What ``x`` looks like with every segment removed; of a stack of partitions, ``segment_mean`` is the mean over them.
 
     Example:
         >>> filled(torch.tensor([[0.0, 1.0, 0.5]]), torch.tensor([0, 0, 1]), "segment_mean").tolist()
@@ -123,7 +150,7 @@ def filled(
     if fill == "image_mean":
         return x.flatten(1).mean(1).view(-1, *[1] * (x.ndim - 1)).expand_as(x).contiguous()
     if fill == "segment_mean":
-        return segment_mean(x, segments)
+        return torch.stack([segment_mean(x, one) for one in (segments if segments.ndim == x.ndim else segments[None])]).mean(0)
     return blurred(x, blur_sigma)
 
 
@@ -131,19 +158,25 @@ def segment_mean(x: Float[Tensor, "c *space"], segments: Int[Tensor, "*space"]) 
     """Each place gets the mean of its segment, channel by channel."""
     ids, count = segments.flatten(), int(segments.max()) + 1
     sums = torch.zeros(len(x), count).index_add(1, ids, x.flatten(1))
-    return (sums / ids.bincount(minlength=count))[:, segments]
+    return (sums / ids.bincount(minlength=count).clamp_min(1))[:, segments]
 
 
-def closeness(kept: Bool[Tensor, "n j"]) -> Float[Tensor, " n"]:
+def closeness(kept: Bool[Tensor, "n j"], level: Int[Tensor, " j"]) -> Float[Tensor, " n"]:
     """LIME's kernel: ``sqrt(exp(-d² / 0.25²))``, d the cosine distance of a kept row to all ones; in (0, 1].
 
-    For a row with a share s of its segments kept, the cosine is sqrt(s), so d = 1 - sqrt(s).
+    For a row with a share s of its partition's segments kept, the cosine is sqrt(s), so d = 1 - sqrt(s).
+
+    Args:
+        kept: which segments each copy kept, of one partition a copy.
+        level: each segment's partition, see :func:`level_of`.
 
     Example:
-        >>> [round(w, 3) for w in closeness(torch.tensor([[True, True], [True, False]])).tolist()]
+        >>> one = torch.zeros(2, dtype=torch.long)
+        >>> [round(w, 3) for w in closeness(torch.tensor([[True, True], [True, False]]), one).tolist()]
         [1.0, 0.503]
     """
-    distance = 1 - kept.float().mean(1).sqrt()
+    mine = F.one_hot(level).float()
+    distance = 1 - (kept.float() @ mine / mine.sum(0)).amax(1).sqrt()
     return torch.exp(-(distance**2) / 0.25**2).sqrt()
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from dax_lightning.answers import check_space, log_odds
 from dax_lightning.dax.data import PerturbationDataModule, PooledCopies, Targets
 from dax_lightning.errors import InputError
-from dax_lightning.perturb import Perturber, filled, painted
+from dax_lightning.perturb import Perturber, filled, level_of, painted
 from dax_lightning.segment import Grid
 from tests.conftest import ConstantBox, QuarterBox
 
@@ -150,7 +150,7 @@ def test_black_box_is_asked_q_rows_once(quarter_box):
 def test_stored_answers_are_the_black_boxs_to_the_painted_copies(served):
     copies = painted(served.x, torch.zeros_like(served.x), served.segments, served.kept)
     torch.testing.assert_close(served.probability, QuarterBox()(copies)[:, 0])
-    torch.testing.assert_close(served.weight, Perturber().closeness(served.kept))
+    torch.testing.assert_close(served.weight, Perturber().closeness(served.kept, level_of(served.segments, served.x)))
     assert served.score == pytest.approx(QuarterBox()(served.x[None])[0, 0].item())
 
 

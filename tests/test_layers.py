@@ -8,13 +8,14 @@ import pytest
 
 from tests.conftest import ROOT
 
-METHOD = "errors types device black_box segment perturb answers explainer"  # what an explainer is made of
+METHOD = "errors types device black_box segment mosaic perturb answers explainer"  # what an explainer is made of
 MAY_IMPORT = {  # each layer, from the first to the last, and those before it that it may import; its own modules beside them
     "errors": "",
     "types": "errors",
     "device": "errors",
     "black_box": "errors types device",
     "segment": "errors types",
+    "mosaic": "errors segment",
     "sam": "errors types device segment",
     "tasks": "errors types device black_box",
     "head_training": "errors types device black_box tasks",

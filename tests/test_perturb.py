@@ -58,7 +58,7 @@ def test_weights_are_limes():
     kept[0] = True
     distance = sklearn.metrics.pairwise_distances(kept.numpy().astype(float), np.ones((1, 7)), metric="cosine").ravel()
     kernel = LimeImageExplainer(kernel_width=0.25).base.kernel_fn
-    assert closeness(kept).numpy() == pytest.approx(kernel(distance), abs=1e-6)
+    assert closeness(kept, torch.zeros(7, dtype=torch.long)).numpy() == pytest.approx(kernel(distance), abs=1e-6)
 
 
 def test_copies_are_limes():

@@ -66,7 +66,7 @@ class PooledCopies:
     Args:
         x: the input, values in [0, 1].
         fill: what it looks like with everything removed.
-        segments: the partition.
+        segments: the partition, or a stack (p, h, w) of them that share no id; a copy keeps segments of one alone.
         resolution: side of the grid of cells (no more than the input's own sides).
 
     Example:
@@ -76,22 +76,23 @@ class PooledCopies:
         (0.5, 0.75)
     """
 
-    def __init__(self, x: Float[Tensor, "c h w"], fill: Float[Tensor, "c h w"], segments: Int[Tensor, "h w"], resolution: int):
-        self.size = (min(resolution, x.shape[1]), min(resolution, x.shape[2]))
+    def __init__(self, x: Float[Tensor, "c h w"], fill: Float[Tensor, "c h w"], segments: Int[Tensor, "*p h w"], resolution: int):
+        self.channels, self.size = len(x), (min(resolution, x.shape[1]), min(resolution, x.shape[2]))
         cells, count = math.prod(self.size), int(segments.max()) + 1
         rows, columns = (torch.arange(n) * s // n for n, s in zip(x.shape[1:], self.size, strict=True))
         cell = (rows[:, None] * self.size[1] + columns).flatten()
         area = cell.bincount(minlength=cells)
-        slot = segments.flatten() * cells + cell
+        slot = (segments.reshape(-1, cell.numel()) * cells + cell).flatten()
         self.share = slot.bincount(minlength=count * cells).view(count, cells) / area
-        change = torch.zeros(len(x), count * cells).index_add(1, slot, (x - fill).flatten(1))
+        removed = (x - fill).flatten(1).repeat(1, slot.numel() // cell.numel())
+        change = torch.zeros(len(x), count * cells).index_add(1, slot, removed)
         self.change = (change.view(len(x), count, cells) / area).permute(1, 0, 2).reshape(count, -1)
         self.fill = (torch.zeros(len(x), cells).index_add(1, cell, fill.flatten(1)) / area).flatten()
 
     def __call__(self, kept: Bool[Tensor, "n j"]) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n 1 h w"]]:
         """The pooled copies, values in [-1, 1], and the share of each cell that was kept."""
         rows = kept.float()
-        copies = (self.fill + rows @ self.change).view(len(kept), -1, *self.size)
+        copies = (self.fill + rows @ self.change).view(len(kept), self.channels, *self.size)
         return copies * 2 - 1, (rows @ self.share).view(len(kept), 1, *self.size)
 
 
@@ -118,7 +119,7 @@ class PerturbationDataModule(pl.LightningDataModule):
         black_box: what is asked.
         perturber: how copies are made.
         x: the input, values in [0, 1].
-        segments: its partition.
+        segments: its partition, or a stack of partitions.
         target: class whose score is imitated.
         q: copies, the input included.
         generator: the source of randomness.
@@ -127,6 +128,7 @@ class PerturbationDataModule(pl.LightningDataModule):
         val_share: share of the copies held out, in (0, 1); the input itself is always trained on.
         batch_size: copies a training step.
         progress: show a progress bar of the queries.
+        colours: serve the copies' colours; without, copies have no channels, and only the kept shares tell them apart.
     """
 
     def __init__(
@@ -134,7 +136,7 @@ class PerturbationDataModule(pl.LightningDataModule):
         black_box: BlackBox,
         perturber: Perturber,
         x: Float[Tensor, "c *space"],
-        segments: Int[Tensor, "*space"],
+        segments: Int[Tensor, "*levels"],
         target: int,
         q: int,
         generator: torch.Generator,
@@ -143,12 +145,14 @@ class PerturbationDataModule(pl.LightningDataModule):
         val_share: float = 0.1,
         batch_size: int = 64,
         progress: bool = False,
+        colours: bool = True,
     ):
         super().__init__()
         self.black_box, self.perturber, self.x, self.segments = black_box, perturber, x, segments
         self.target, self.q, self.generator = target, q, generator
         self.space: TargetSpace = space
         self.resolution, self.val_share, self.batch_size, self.progress = resolution, val_share, batch_size, progress
+        self.channels = len(x) if colours else 0
         self._asked = False
 
     def setup(self, stage: str | None = None) -> None:
@@ -159,7 +163,7 @@ class PerturbationDataModule(pl.LightningDataModule):
         answers = ask(self.black_box, self.perturber, self.x, self.segments, self.target, self.q, self.generator, self.progress)
         self.kept, self.weight, self.probability = answers.kept, answers.weight, answers.probability
         fill = filled(self.x, self.segments, self.perturber.fill, self.perturber.blur_sigma)
-        self.pool = PooledCopies(self.x, fill, self.segments, self.resolution)
+        self.pool = PooledCopies(self.x[: self.channels], fill[: self.channels], self.segments, self.resolution)
         held_out = min(max(1, round(self.val_share * (self.q - 1))), self.q - 2)
         order = 1 + torch.randperm(self.q - 1, generator=self.generator)
         self.val_rows, self.train_rows = order[:held_out], torch.cat([torch.zeros(1, dtype=torch.long), order[held_out:]])
@@ -174,6 +178,11 @@ class PerturbationDataModule(pl.LightningDataModule):
     def spread(self) -> float:
         """Standard deviation of all answers, in log-odds: 0 means that removing segments changes nothing."""
         return log_odds(self.probability).std().item()
+
+    @property
+    def partition(self) -> Int[Tensor, "*space"]:
+        """The partition, or the first of several."""
+        return self.segments if self.segments.ndim < self.x.ndim else self.segments[0]
 
     def train_dataloader(self) -> DataLoader:
         """Batches of training copies, shuffled anew each epoch."""

@@ -78,12 +78,14 @@ class Training:
         """Whether progress bars are shown."""
         return self.progress and sys.stderr.isatty()
 
-    def fit(self, module: pl.LightningModule, data: pl.LightningDataModule, recorder: Recorder) -> None:
-        """Train to the end or to the stop."""
+    def fit(self, module: pl.LightningModule, data: PerturbationDataModule, recorder: Recorder, min_steps: int = 0) -> None:
+        """Train to the end or to the stop, but at least ``min_steps`` steps: few copies make short epochs."""
         device = pick_device(self.device)
+        steps = math.ceil(len(data.train_rows) / self.batch_size)  # an epoch
         callbacks: list[pl.Callback] = [recorder, EarlyStopping("val_total", min_delta=1e-3, patience=self.patience)]
         trainer = pl.Trainer(
-            max_epochs=self.max_epochs,
+            max_epochs=max(self.max_epochs, math.ceil(min_steps / steps)),
+            min_steps=min_steps or None,
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=[device.index or 0] if device.type == "cuda" else 1,
             callbacks=[*callbacks, TQDMProgressBar(refresh_rate=5, leave=False)] if self.watched else callbacks,
@@ -130,6 +132,7 @@ class Distiller(Explainer):
     """
 
     slower: ClassVar[str] = "lower trainer.lr_student"  # what helps where the training diverged
+    min_steps: int = 0  # of the training, see Training.fit
 
     def __init__(
         self,
@@ -176,10 +179,10 @@ class Distiller(Explainer):
         if data.spread < _SILENT:
             silent = f"the black box's answer is the same for all {self.q} copies: nothing speaks for or against this target"
             notes = {"fidelity": None, "unfaithful": True, "epochs": 0}
-            return Found(torch.zeros(x.shape[1:]), data.score, data.segments, notes, (silent + self._other_fill(),))
+            return Found(torch.zeros(x.shape[1:]), data.score, data.partition, notes, (silent + self._other_fill(),))
         module = self._module(data)
         recorder = Recorder(lambda: _mask(module, data))
-        self.training.fit(module, data, recorder)
+        self.training.fit(module, data, recorder, self.min_steps)
         return self._found(self._read(x, data, module, recorder), data, recorder)
 
     @abstractmethod
@@ -201,15 +204,22 @@ class Distiller(Explainer):
             "history": recorder.history,
             **reading.notes,
         }
-        return Found(reading.saliency, data.score, data.segments, notes, self._doubts(fidelity, count), reading.epochs)
+        return Found(reading.saliency, data.score, data.partition, notes, self._doubts(fidelity, count), reading.epochs)
 
     def _data(self, x: Tensor, target: int, generator: torch.Generator, segments: Tensor | None) -> PerturbationDataModule:
         segments = self.segmenter(x) if segments is None else segments
-        count = int(segments.max()) + 1
-        if self.q < count:
+        self._check_q(int(segments.max()) + 1)
+        return self._data_of(x, segments, target, generator)
+
+    def _check_q(self, segments: int) -> None:
+        if self.q < segments:
             raise InputError(
-                f"q={self.q} copies for {count} segments: wanted at least one a segment; try q={max(1000, 10 * count)}"
+                f"q={self.q} copies for {segments} segments: wanted at least one a segment; try q={max(1000, 10 * segments)}"
             )
+
+    def _data_of(
+        self, x: Tensor, segments: Tensor, target: int, generator: torch.Generator, **more: Any
+    ) -> PerturbationDataModule:
         return PerturbationDataModule(
             black_box=self.black_box,
             perturber=self.perturber,
@@ -223,6 +233,7 @@ class Distiller(Explainer):
             val_share=self.training.val_share,
             batch_size=self.training.batch_size,
             progress=self.training.watched,
+            **more,
         )
 
     def _doubts(self, fidelity: float, segments: int) -> tuple[str, ...]:
@@ -284,7 +295,7 @@ class Dax(Distiller):
         (200, True)
     """
 
-    name: ClassVar[str] = "dax"
+    name: ClassVar[str] = "dax_paper"
     slower: ClassVar[str] = "lower trainer.lr_mask and trainer.lr_student, loss.ceiling=1"
     module_type: ClassVar[type[DaxModule]] = DaxModule
 

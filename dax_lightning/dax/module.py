@@ -1,6 +1,6 @@
 """Mask and student network, trained jointly: one LightningModule for every loss."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import pytorch_lightning as pl
@@ -98,6 +98,39 @@ class DaxModule(pl.LightningModule):
     def _log(self, stage: str, terms: dict[str, Tensor], n: int) -> None:
         named = {f"{stage}_{name}": value for name, value in terms.items()}
         self.log_dict(named, on_step=False, on_epoch=True, batch_size=n)
+
+
+class Ensemble(DaxModule):
+    """Several masks, each with a student of its own, trained side by side on the same batches; answers and masks are their means.
+
+    What one mask owes to its start and to chance, the others don't share.
+
+    Args:
+        members: modules of the same settings.
+
+    Example:
+        >>> from dax_lightning.dax import CounterfactualLoss, MaskNetwork, MlpStudent
+        >>> one = [DaxModule(MaskNetwork(3), MlpStudent(4, (8, 8)), CounterfactualLoss()) for _ in range(2)]
+        >>> Ensemble(one)(torch.zeros(5, 3, 8, 8)).shape
+        torch.Size([5, 1, 8, 8])
+    """
+
+    def __init__(self, members: Sequence[DaxModule]):
+        super().__init__(
+            nn.ModuleList(m.mask_network for m in members), nn.ModuleList(m.student for m in members), members[0].loss
+        )
+        self.members = tuple(members)  # their parameters are those of the lists above
+        self.optimizer, self.lr_mask, self.lr_student = members[0].optimizer, members[0].lr_mask, members[0].lr_student
+        self.weight_decay = members[0].weight_decay
+
+    def forward(self, copies: Float[Tensor, "n c h w"]) -> Float[Tensor, "n m h w"]:
+        """The mean mask of each copy."""
+        return torch.stack([member(copies) for member in self.members]).mean(0)
+
+    def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Float[Tensor, " n"]]:
+        """Means over the members of the loss's terms and of the students' answers."""
+        losses, answers = zip(*(member.terms(batch) for member in self.members), strict=True)
+        return {name: torch.stack([terms[name] for terms in losses]).mean(0) for name in losses[0]}, torch.stack(answers).mean(0)
 
 
 class Recorder(pl.Callback):

@@ -18,6 +18,11 @@ from tests.conftest import ROOT, ConstantBox, QuarterBox, QuarterTorchBox
 
 EXPLAINERS = sorted(path.stem for path in (ROOT / "conf" / "explainer").glob("*.yaml"))
 SETTINGS = ["segmenter=grid", "segmenter.rows=4", "segmenter.columns=4", "perturber.fill=zeros", "q=200", "trainer.max_epochs=6"]
+OWN = {  # those that have a perturber or training of their own
+    "dax": ["explainer.perturber.fill=zeros", "explainer.min_steps=30", "explainer.training.max_epochs=6"],
+    "lime_mosaic": ["explainer.perturber.fill=zeros"],
+    "rise_mosaic": ["explainer.perturber.fill=zeros"],
+}
 FLOOR = {"random"}  # explainers that look at nothing but the score
 
 
@@ -49,7 +54,7 @@ def class_of(name):
 
 def make(name, black_box, *settings):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", [f"explainer={name}", "device=cpu", *SETTINGS, *settings])
+        cfg = compose("config", [f"explainer={name}", "device=cpu", *SETTINGS, *OWN.get(name, []), *settings])
     return build(cfg.explainer, "explainer", black_box=black_box)
 
 

@@ -1,0 +1,149 @@
+"""RISE and LIME on DAX-Mosaic's copies: what many segmentations alone are worth, without mask and student.
+
+Both ask about the very copies that :class:`~dax_lightning.dax.MosaicDax` learns from, so that a comparison tells methods apart
+and not perturbations; inside :meth:`BlackBox.bank` they cost nothing beside it.
+"""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dax_lightning.answers import TargetSpace, ask, check_space, in_space
+from dax_lightning.baselines.lime import check_ridge, weighted_ridge
+from dax_lightning.baselines.surrogate import all_same
+from dax_lightning.black_box.base import BlackBox
+from dax_lightning.errors import InputError
+from dax_lightning.explainer import Explainer, Found
+from dax_lightning.mosaic import Mosaic, averaged_within, kept_minus_removed
+from dax_lightning.perturb import MIXED, Perturber, level_of
+
+
+class OnMosaic(Explainer):
+    """Asks about copies that lost segments of one of several partitions each; subclasses write :meth:`_map`.
+
+    Args:
+        black_box: what is explained.
+        mosaic: the partitions; ``None``: :class:`~dax_lightning.mosaic.Mosaic`'s own.
+        perturber: makes the copies; ``None``: that of DAX-Mosaic.
+        q: copies, the input included.
+        targets: the scale of the answers: ``log_odds`` or ``probability``.
+        seed: of all randomness.
+        budget: most rows the black box may be asked.
+    """
+
+    def __init__(
+        self,
+        black_box: BlackBox,
+        mosaic: Mosaic | None = None,
+        perturber: Perturber | None = None,
+        q: int = 1000,
+        targets: TargetSpace = "log_odds",
+        seed: int = 0,
+        budget: int | None = None,
+    ):
+        super().__init__(black_box, seed, budget)
+        check_space(targets)
+        if q < 3:
+            raise InputError(f"q={q} copies asked for; wanted at least 3: try q=1000")
+        self.mosaic, self.perturber, self.q = mosaic or Mosaic(), perturber or MIXED, q
+        self.segmenter = self.mosaic.first  # explain_case hands a case's own partition to those whose segmenter wants it
+        self.targets: TargetSpace = targets
+
+    def prepare(self) -> None:
+        """See :class:`Explainer`."""
+        self.mosaic.prepare()
+
+    def rows_needed(self, x: Float[Tensor, "c *space"]) -> int:
+        """See :class:`Explainer`."""
+        return self.q
+
+    def _explain(
+        self, x: Float[Tensor, "c h w"], target: int, generator: torch.Generator, segments: Int[Tensor, "h w"] | None
+    ) -> Found:
+        levels = self.mosaic(x, segments)
+        answers = ask(self.black_box, self.perturber, x, levels, target, self.q, generator)
+        values, score = in_space(answers.probability, self.targets), answers.probability[0].item()
+        notes = {"segments": answers.kept.shape[1]}
+        if all_same(values):
+            return Found(torch.zeros(x.shape[1:]), score, levels[0], notes)
+        return Found(self._map(answers.kept, values, levels, level_of(levels, x), answers.weight), score, levels[0], notes)
+
+    @abstractmethod
+    def _map(
+        self,
+        kept: Bool[Tensor, "n j"],
+        values: Float[Tensor, " n"],
+        levels: Int[Tensor, "p h w"],
+        level: Int[Tensor, " j"],
+        weight: Float[Tensor, " n"],
+    ) -> Float[Tensor, "h w"]:
+        """The map; ``values`` are the answers on the chosen scale, not all the same."""
+
+
+class RiseOnMosaic(OnMosaic):
+    """RISE's mean answer, kept minus removed, over the copies of many segmentations, averaged within all their segments.
+
+    See :class:`OnMosaic` for the arguments.
+
+    Example:
+        >>> from dax_lightning.black_box import CallableBlackBox
+        >>> from dax_lightning.segment import Grid
+        >>> box = CallableBlackBox(lambda rows: rows[:, :2, :7, :7].mean((2, 3)), size=(14, 14))
+        >>> mosaic, zeros = Mosaic(Grid(2, 2), [Grid(7, 7)]), Perturber(fill="zeros")
+        >>> saliency = RiseOnMosaic(box, mosaic, zeros, q=400).explain(torch.ones(3, 14, 14), target=0).saliency
+        >>> bool(saliency[:7, :7].min() > saliency[8:, 8:].max())
+        True
+    """
+
+    name: ClassVar[str] = "rise_mosaic"
+
+    def _map(self, kept, values, levels, level, weight):
+        return averaged_within(kept_minus_removed(kept, values, levels, weight), levels)
+
+
+class LimeOnMosaic(OnMosaic):
+    """LIME's weighted ridge on the copies of each segmentation; the map is the mean over the segmentations.
+
+    See :class:`OnMosaic` for the other arguments.
+
+    Args:
+        alpha: weight of the ridge penalty.
+
+    Example:
+        >>> from dax_lightning.black_box import CallableBlackBox
+        >>> from dax_lightning.segment import Grid
+        >>> box = CallableBlackBox(lambda rows: rows[:, :2, :7, :7].mean((2, 3)), size=(14, 14))
+        >>> mosaic, zeros = Mosaic(Grid(2, 2), [Grid(7, 7)]), Perturber(fill="zeros")
+        >>> saliency = LimeOnMosaic(box, mosaic, zeros, q=400).explain(torch.ones(3, 14, 14), target=0).saliency
+        >>> bool(saliency[:7, :7].min() > saliency[8:, 8:].max())
+        True
+    """
+
+    name: ClassVar[str] = "lime_mosaic"
+
+    def __init__(
+        self,
+        black_box: BlackBox,
+        mosaic: Mosaic | None = None,
+        perturber: Perturber | None = None,
+        q: int = 1000,
+        targets: TargetSpace = "log_odds",
+        alpha: float = 1.0,
+        seed: int = 0,
+        budget: int | None = None,
+    ):
+        super().__init__(black_box, mosaic, perturber, q, targets, seed, budget)
+        check_ridge(alpha, None)
+        self.alpha = alpha
+
+    def _map(self, kept, values, levels, level, weight):
+        importance = torch.zeros(len(level))
+        for number in range(len(levels)):
+            own = level == number
+            rows = kept[:, own].any(1)  # a copy that kept nothing tells no partition from another
+            if rows.sum() > 1:
+                importance[own] = weighted_ridge(kept[rows][:, own], values[rows], weight[rows], self.alpha).importance
+        return importance[levels].mean(0)

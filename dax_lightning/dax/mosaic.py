@@ -1,0 +1,165 @@
+"""DAX-Mosaic: copies from many segmentations train one mask, and what the mask learned is cut along their edges."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from dax_lightning.answers import TargetSpace, in_space
+from dax_lightning.black_box.base import BlackBox
+from dax_lightning.dax.data import PerturbationDataModule
+from dax_lightning.dax.explainer import Distiller, Reading, Training
+from dax_lightning.dax.losses import CounterfactualLoss, DaxLoss
+from dax_lightning.dax.module import DaxModule, Ensemble, Recorder
+from dax_lightning.dax.networks import MlpStudent
+from dax_lightning.errors import InputError
+from dax_lightning.mosaic import Mosaic, averaged_within, cut_out, kept_minus_removed, standardised
+from dax_lightning.perturb import MIXED, Perturber, level_of
+
+FASTER = Training(lr_mask=0.05, lr_student=0.004)
+
+
+class SegmentMask(nn.Module):
+    """A mask that is the same for all copies: a learned value for each segment of each partition, added up where they overlap.
+
+    Such a mask knows the place, and has the edges of all partitions. As in :class:`~dax_lightning.dax.MaskNetwork`, the mean over
+    all cells is taken off before the sigmoid: opening one place closes others.
+
+    Args:
+        share: how much of each cell is covered by each segment.
+        size: height and width in cells.
+        levels: the number of partitions.
+
+    Example:
+        >>> mask = SegmentMask(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), (1, 2), levels=1)
+        >>> mask(torch.zeros(3, 0, 1, 2)).shape, mask.places(torch.tensor([[[0, 0, 1]]])).tolist()
+        (torch.Size([3, 1, 1, 2]), [[0.0, 0.0, 0.0]])
+    """
+
+    share: Tensor
+
+    def __init__(self, share: Float[Tensor, "j cells"], size: tuple[int, int], levels: int):
+        super().__init__()
+        self.size, self.scale = size, 1 / math.sqrt(levels)
+        self.values = nn.Parameter(torch.zeros(len(share)))
+        self.register_buffer("share", share, persistent=False)
+
+    def forward(self, copies: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 1 h w"]:
+        """The mask in (0, 1), once for each copy."""
+        logits = self.scale * (self.values @ self.share)
+        return (logits - logits.mean()).sigmoid().view(1, 1, *self.size).expand(len(copies), -1, -1, -1)
+
+    @torch.no_grad()
+    def places(self, levels: Int[Tensor, "p h w"]) -> Float[Tensor, "h w"]:
+        """The logits at the input's own resolution, before their mean is taken off."""
+        return self.scale * self.values.cpu()[levels].sum(0)
+
+
+class MosaicDax(Distiller):
+    """DAX-Mosaic: a mask whose complement must not explain, as in the paper, learned from several segmentations at once.
+
+    What differs from :class:`~dax_lightning.dax.Dax` with the loss V2, each step measured in ``docs/findings.md``: each
+    copy loses segments of another partition (:class:`~dax_lightning.mosaic.Mosaic`), filled with the picture's mean colour;
+    the mask is a value for each segment of each partition (:class:`SegmentMask`); the student sees only where copies were
+    kept; several masks, each with a student, are trained side by side (:class:`~dax_lightning.dax.module.Ensemble`).
+
+    The map is the members' mean mask before the sigmoid, and ``evidence`` times the difference of mean answers
+    (:func:`~dax_lightning.mosaic.kept_minus_removed`), which tells for from against; averaged within the segments; and made
+    a mask again by a threshold of its own (:func:`~dax_lightning.mosaic.cut_out`).
+
+    ``notes["named"]`` is the share of the places whose mask is over one half.
+
+    Args:
+        black_box: what is explained.
+        mosaic: the partitions; ``None``: :class:`~dax_lightning.mosaic.Mosaic`'s own.
+        perturber: makes the copies; ``None``: mean colour of the picture, 30 to 70 % of the segments kept, all weighing alike.
+        loss: of each member.
+        student: called with ``channels`` and ``size``; the student of one member; ``None``: one hidden layer of 128 units.
+        training: how they are trained; ``None``: faster than the paper's networks.
+        q: perturbed copies, the input included.
+        targets: the scale of the answers: ``log_odds`` or ``probability``.
+        resolution: side of the grid on which the masks and students see the copies.
+        members: masks, each with a student.
+        min_steps: training steps at least, also where few copies make epochs short.
+        evidence: weight of the difference of mean answers, in standard deviations of the masks' mean.
+        largest: most of the places that the mask may name, see :func:`~dax_lightning.mosaic.cut_out`; 0 leaves out the cut.
+        min_fidelity: below this held-out weighted R² the students have learned nothing and the explanation is flagged.
+        seed: of all randomness.
+        budget: most rows the black box may be asked.
+
+    Example:
+        >>> from dax_lightning.black_box import CallableBlackBox
+        >>> from dax_lightning.segment import Grid
+        >>> def top_left(rows):
+        ...     share = rows[:, :, :16, :16].mean((1, 2, 3))
+        ...     return torch.stack([share, 1 - share], 1)
+        >>> box = CallableBlackBox(top_left, size=(32, 32))
+        >>> mosaic, zeros = Mosaic(Grid(4, 4), [Grid(3, 3)]), Perturber(fill="zeros", weight="uniform")
+        >>> dax = MosaicDax(box, mosaic, zeros, training=Training(lr_mask=0.05, progress=False), q=200)
+        >>> made = dax.explain(torch.ones(3, 32, 32), target=0)
+        >>> made.queries, bool(made.saliency[:16, :16].mean() > made.saliency[16:].mean())
+        (200, True)
+    """
+
+    name: ClassVar[str] = "dax"
+    slower: ClassVar[str] = "lower trainer.lr_mask and trainer.lr_student, loss.ceiling=1"
+
+    def __init__(
+        self,
+        black_box: BlackBox,
+        mosaic: Mosaic | None = None,
+        perturber: Perturber | None = None,
+        loss: DaxLoss | None = None,
+        student: Callable[..., nn.Module] | None = None,
+        training: Training | None = None,
+        q: int = 1000,
+        targets: TargetSpace = "log_odds",
+        resolution: int = 28,
+        members: int = 4,
+        min_steps: int = 300,
+        evidence: float = 0.5,
+        largest: float = 0.45,
+        min_fidelity: float = 0.1,
+        seed: int = 0,
+        budget: int | None = None,
+    ):
+        self.mosaic = mosaic or Mosaic()
+        parts = (self.mosaic.first, perturber or MIXED, student or partial(MlpStudent, hidden=128), training or FASTER)
+        super().__init__(black_box, *parts, q, targets, resolution, True, min_fidelity, seed, budget)
+        if members < 1 or min_steps < 0:
+            raise InputError(f"explainer.members={members}, min_steps={min_steps}: wanted at least 1 member, and 0 steps or more")
+        if not evidence >= 0 or not 0 <= largest <= 1:
+            raise InputError(f"explainer.evidence={evidence}, largest={largest}: wanted 0 or more, and a share in [0, 1]")
+        self.loss, self.members, self.min_steps = loss or CounterfactualLoss(), members, min_steps
+        self.evidence, self.largest = evidence, largest
+
+    def prepare(self) -> None:
+        """See :class:`Explainer`."""
+        self.mosaic.prepare()
+
+    def _data(self, x: Tensor, target: int, generator: torch.Generator, segments: Tensor | None) -> PerturbationDataModule:
+        levels = self.mosaic(x, segments)
+        self._check_q(int(level_of(levels, x).bincount().min()))
+        return self._data_of(x, levels, target, generator, colours=False)
+
+    def _module(self, data: PerturbationDataModule) -> Ensemble:
+        return Ensemble([self._member(data) for _ in range(self.members)])
+
+    def _member(self, data: PerturbationDataModule) -> DaxModule:
+        rates = (self.training.lr_mask, self.training.lr_student, self.training.weight_decay, self.training.optimizer)
+        mask = SegmentMask(data.pool.share, data.pool.size, len(data.segments))
+        return DaxModule(mask, self.student(channels=1, size=data.pool.size), self.loss, self.targets, True, *rates)
+
+    def _read(self, x: Tensor, data: PerturbationDataModule, module: DaxModule, recorder: Recorder) -> Reading:
+        masks = [mask for mask in module.modules() if isinstance(mask, SegmentMask)]
+        learned = torch.stack([mask.places(data.segments) for mask in masks]).mean(0)
+        answers = in_space(data.probability, self.targets)
+        effect = kept_minus_removed(data.kept, answers, data.segments, data.weight)
+        mixed = standardised(learned) + self.evidence * standardised(effect)
+        saliency = averaged_within(mixed, data.segments)
+        saliency = cut_out(saliency, self.largest) if self.largest else saliency
+        return Reading(saliency, {"named": (saliency > 0.5).float().mean().item()}, torch.stack(recorder.masks))

@@ -1,0 +1,172 @@
+"""Several segmentations of one input, and what is made of maps with their help.
+
+A single partition ties the map to its edges, and a place to one group of neighbours. Where each copy loses segments of another
+partition, what they have in common is told apart from what they don't: the object from one segment on it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from skimage.filters import threshold_otsu
+from torch import Tensor
+
+from dax_lightning.errors import InputError
+from dax_lightning.segment import Felzenszwalb, Quickshift, Segmenter, Slic
+
+OTHERS: tuple[Segmenter, ...] = (
+    Quickshift(kernel_size=3, max_dist=40, ratio=0.5),
+    Slic(n_segments=16, sigma=1),
+    Slic(n_segments=36, sigma=1),
+    Slic(n_segments=80, sigma=1),
+    Felzenszwalb(scale=300, sigma=0.8, min_size=400),
+)
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """A stack of partitions of one input, from fine to coarse and by different rules.
+
+    Args:
+        segmenter: the first partition; ``None``: quick shift with LIME's settings.
+        others: the further ones; ``None``: finer quick shift, SLIC with 16, 36 and 80 segments, and felzenszwalb's
+            graph segmentation. One that finds a single segment, as may be in a small or plain input, is left out.
+
+    Example:
+        >>> from dax_lightning.segment import Grid
+        >>> Mosaic(Grid(1, 2), [Grid(2, 1)])(torch.zeros(3, 2, 2)).tolist()
+        [[[0, 1], [0, 1]], [[2, 2], [3, 3]]]
+    """
+
+    segmenter: Segmenter | None = None
+    others: Sequence[Segmenter] | None = None
+
+    @property
+    def first(self) -> Segmenter:
+        """What makes the first partition."""
+        return self.segmenter or Quickshift()
+
+    def prepare(self) -> None:
+        """See :class:`Segmenter`."""
+        for segmenter in (self.first, *self._others):
+            segmenter.prepare()
+
+    def __call__(self, x: Float[Tensor, "c *space"], first: Int[Tensor, "*space"] | None = None) -> Int[Tensor, "p *space"]:
+        """The partitions; ids go on from one to the next, so that no two share one.
+
+        Args:
+            x: the input, values in [0, 1].
+            first: a partition in place of the first segmenter's, ids 0 to j - 1.
+
+        Raises:
+            InputError: no segmenter finds two segments.
+        """
+        found, refused = ([] if first is None else [first]), []
+        for segmenter in self._others if first is not None else (self.first, *self._others):
+            try:
+                found.append(segmenter(x))
+            except InputError as error:
+                refused.append(error)
+        if not found:
+            raise refused[0]
+        return stacked(found)
+
+    @property
+    def _others(self) -> Sequence[Segmenter]:
+        return OTHERS if self.others is None else self.others
+
+
+def stacked(partitions: Sequence[Int[Tensor, "*space"]]) -> Int[Tensor, "p *space"]:
+    """Partitions with ids 0 to j - 1 each, as one stack whose ids go on.
+
+    Example:
+        >>> stacked([torch.tensor([0, 1]), torch.tensor([0, 0])]).tolist()
+        [[0, 1], [2, 2]]
+    """
+    sizes = torch.tensor([int(one.max()) + 1 for one in partitions])
+    starts = sizes.cumsum(0) - sizes
+    return torch.stack([one + start for one, start in zip(partitions, starts, strict=True)])
+
+
+def kept_minus_removed(
+    kept: Bool[Tensor, "n j"], values: Float[Tensor, " n"], levels: Int[Tensor, "p h w"], weight: Float[Tensor, " n"]
+) -> Float[Tensor, "h w"]:
+    """For each place, the mean answer of copies that keep it minus that of copies that don't: RISE's map and its complement's.
+
+    Positive where a place speaks for the target, on average over what else is there. Exact at every place: a copy's mask is a sum
+    over its segments, so sums over copies are made a segment at a time.
+
+    Args:
+        kept: which segments each copy kept, of one partition a copy.
+        values: the answers.
+        levels: the partitions.
+        weight: of each copy.
+
+    Example:
+        >>> kept = torch.tensor([[True, True], [True, False], [False, True], [False, False]])
+        >>> values, levels = torch.tensor([3.0, 2.0, 1.0, 0.0]), torch.tensor([[[0, 1]]])
+        >>> kept_minus_removed(kept, values, levels, torch.ones(4)).tolist()
+        [[2.0, 1.0]]
+    """
+    rows, weight = kept.double(), weight.double()
+    centred = weight * (values - (weight * values).sum() / weight.sum())
+    total, shown = ((each @ rows)[levels].sum(0) for each in (centred, weight))  # over what is removed, the total is its negative
+    return (total / shown.clamp_min(1e-9) + total / (weight.sum() - shown).clamp_min(1e-9)).float()
+
+
+def averaged_within(saliency: Float[Tensor, "h w"], levels: Int[Tensor, "p h w"]) -> Float[Tensor, "h w"]:
+    """Each place gets the mean of its segment, then the mean over the partitions: the map follows edges that several agree on.
+
+    Example:
+        >>> averaged_within(torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([[[0, 0, 1]], [[2, 2, 2]]])).tolist()
+        [[0.75, 0.75, 1.5]]
+    """
+    ids, flat = levels.flatten(1), saliency.flatten()
+    count = int(levels.max()) + 1
+    sums = torch.zeros(count).index_add(0, ids.flatten(), flat.repeat(len(ids)))
+    return (sums / ids.flatten().bincount(minlength=count).clamp_min(1))[levels].mean(0)
+
+
+def standardised(saliency: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
+    """Mean 0, standard deviation 1; a flat map stays flat.
+
+    Example:
+        >>> standardised(torch.tensor([[1.0, 3.0]])).tolist(), standardised(torch.ones(1, 2)).tolist()
+        ([[-1.0, 1.0]], [[0.0, 0.0]])
+    """
+    return (saliency - saliency.mean()) / _deviation(saliency)
+
+
+def cut_out(
+    saliency: Float[Tensor, "h w"], largest: float = 0.45, softness: float = 0.1, graded: float = 0.1
+) -> Float[Tensor, "h w"]:
+    """A mask of the map: near 1 above its own threshold, near 0 below, with the map's order kept everywhere.
+
+    The threshold parts the map's values best into two groups (Otsu, "A threshold selection method from gray-level histograms",
+    1979), but no more than the share ``largest`` of all places lies above it: a mask that names most of the picture says little.
+
+    Args:
+        saliency: any scale.
+        largest: most of the places that may be named, in (0, 1].
+        softness: how far around the threshold the mask is neither 0 nor 1, in standard deviations of the map; above 0.
+        graded: what the map itself, scaled to [0, 1], contributes, in [0, 1]; so that places within the mask are told apart.
+
+    Returns:
+        Values in [0, 1]; zeros for a flat map.
+
+    Example:
+        >>> (cut_out(torch.tensor([[0.0, 0.1, 0.2, 0.3, 0.4, 0.9, 1.0]])) > 0.5)[0].tolist()
+        [False, False, False, False, False, True, True]
+    """
+    low, high = saliency.min(), saliency.max()
+    if not high > low:
+        return torch.zeros_like(saliency)
+    flat = saliency.flatten().sort(descending=True).values
+    edge = max(threshold_otsu(saliency.double().numpy()), flat[min(int(largest * len(flat)), len(flat) - 1)].item())
+    mask = torch.sigmoid((saliency - edge) / (softness * _deviation(saliency)))
+    return (1 - graded) * mask + graded * (saliency - low) / (high - low)
+
+
+def _deviation(saliency: Tensor) -> float:
+    return max(saliency.double().std(correction=0).item(), 1e-9)

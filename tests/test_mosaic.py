@@ -1,0 +1,246 @@
+"""Many segmentations: the stack, its copies, and DAX-Mosaic and its rivals on them."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dax_lightning.answers import log_odds
+from dax_lightning.baselines.mosaic import LimeOnMosaic, RiseOnMosaic
+from dax_lightning.dax import CounterfactualLoss, MaskNetwork, MlpStudent, MosaicDax, Training
+from dax_lightning.dax.data import PooledCopies
+from dax_lightning.dax.module import DaxModule, Ensemble
+from dax_lightning.dax.mosaic import SegmentMask
+from dax_lightning.errors import InputError
+from dax_lightning.mosaic import Mosaic, averaged_within, cut_out, kept_minus_removed, stacked, standardised
+from dax_lightning.perturb import Perturber, closeness, filled, level_of, painted
+from dax_lightning.segment import Felzenszwalb, FromCase, Grid
+from tests.conftest import QuarterBox
+
+SIDE = 12
+X = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+PARTITIONS = [Grid(2, 2)(X), Grid(3, 4)(X), Grid(1, 5)(X)]
+LEVELS = stacked(PARTITIONS)
+FIXED = Mosaic(Grid(4, 4), [Grid(3, 3), Grid(8, 2)])
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+class Overheard(QuarterBox):
+    """Keeps the rows it was asked about."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def _scores(self, x):
+        self.asked.append(x)
+        return super()._scores(x)
+
+
+def batches(perturber, n, seed=0):
+    parts = list(perturber(X, LEVELS, n, torch.Generator().manual_seed(seed)))
+    return (torch.cat([getattr(part, name) for part in parts]) for name in ("inputs", "kept", "weight"))
+
+
+def random_kept(n):
+    _, kept, _ = batches(Perturber(kept_share=0.4, kept_share_max=0.8), n)
+    return kept
+
+
+def training(**changed):
+    return Training(**{"lr_mask": 0.05, "lr_student": 0.004, "max_epochs": 5, "progress": False, **changed})
+
+
+def test_ids_go_on_from_one_partition_to_the_next():
+    assert [(int(one.min()), int(one.max())) for one in LEVELS] == [(0, 3), (4, 15), (16, 20)]
+    assert level_of(LEVELS, X).tolist() == [0] * 4 + [1] * 12 + [2] * 5
+    assert level_of(PARTITIONS[1], X).tolist() == [0] * 12
+
+
+def test_a_segmenter_that_finds_one_segment_is_left_out():
+    plain = torch.full((3, 8, 8), 0.5)
+    assert len(Mosaic(Grid(2, 2), [Felzenszwalb(), Grid(3, 3)])(plain)) == 2
+    with pytest.raises(InputError, match="found 1 segment"):
+        Mosaic(Felzenszwalb(), [Felzenszwalb(scale=9)])(plain)
+
+
+def test_a_given_partition_takes_the_first_place():
+    own = Grid(1, 3)(X)
+    assert torch.equal(FIXED(X, own)[0], own)
+    assert len(Mosaic(FromCase(), [Grid(2, 2)])(X, own)) == 2
+
+
+def test_each_copy_loses_segments_of_one_partition():
+    inputs, kept, weight = batches(Perturber(fill="zeros", weight="uniform", batch_size=7), 600)
+    mine = F.one_hot(level_of(LEVELS, X))
+    assert torch.equal(inputs[0], X)
+    assert (kept.long() @ mine > 0).sum(1).max() == 1
+    assert weight.eq(1).all()
+    for copy, row in zip(inputs[:50], kept[:50], strict=True):
+        shown = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+        for one in LEVELS:
+            shown |= row[one]
+        assert torch.equal(copy, X * shown)
+
+
+def test_partitions_are_drawn_alike():
+    level = (random_kept(3000).long() @ F.one_hot(level_of(LEVELS, X))).argmax(1)
+    assert level.bincount() / 3000 == pytest.approx([1 / 3] * 3, abs=0.03)
+
+
+def test_closeness_counts_a_copys_own_partition():
+    kept = torch.zeros(1, 21, dtype=torch.bool)
+    kept[0, 4:10] = True  # half of the second partition
+    alone = closeness(kept[:, 4:16], torch.zeros(12, dtype=torch.long))
+    torch.testing.assert_close(closeness(kept, level_of(LEVELS, X)), alone)
+
+
+@pytest.mark.parametrize("fill", ["zeros", "segment_mean", "image_mean", "blur"])
+def test_pooled_copies_are_the_copies_pooled(fill):
+    kept, background = random_kept(20), filled(X, LEVELS, fill)
+    copies, share = PooledCopies(X, background, LEVELS, 4)(kept)
+    really = painted(X, background, LEVELS, kept)
+    torch.testing.assert_close(copies, F.avg_pool2d(really, 3) * 2 - 1, atol=1e-5, rtol=0)
+    shown = kept[:, LEVELS].any(1).float()
+    torch.testing.assert_close(share, F.avg_pool2d(shown[:, None], 3), atol=1e-6, rtol=0)
+
+
+def test_the_segment_means_of_several_partitions_are_averaged():
+    each = [filled(X, one, "segment_mean") for one in PARTITIONS]
+    torch.testing.assert_close(filled(X, LEVELS, "segment_mean"), torch.stack(each).mean(0))
+
+
+def test_kept_minus_removed_is_the_difference_of_two_means():
+    kept, values, weight = random_kept(60), torch.randn(60), torch.rand(60) + 0.1
+    found = kept_minus_removed(kept, values, LEVELS, weight)
+    for row, column in ((0, 0), (5, 7), (11, 3)):
+        shown = torch.tensor([bool(k[LEVELS[:, row, column]].any()) for k in kept])
+        mean = [(weight * values)[rows].sum() / weight[rows].sum() for rows in (shown, ~shown)]
+        assert found[row, column].item() == pytest.approx((mean[0] - mean[1]).item(), abs=1e-4)
+
+
+def test_averaged_within_is_a_mean_of_means():
+    saliency = torch.rand(SIDE, SIDE)
+    expected = torch.zeros(SIDE, SIDE)
+    for one in PARTITIONS:
+        for segment in one.unique():
+            expected[one == segment] += saliency[one == segment].mean() / 3
+    torch.testing.assert_close(averaged_within(saliency, LEVELS), expected)
+
+
+def test_a_cut_map_keeps_its_order_and_names_the_upper_group():
+    saliency = torch.rand(20, 20) * 0.3
+    saliency[:5, :8] += 1.0
+    cut = cut_out(saliency)
+    assert torch.equal(cut > 0.5, saliency > 0.5)
+    assert torch.equal(cut.flatten().argsort(), saliency.flatten().argsort())
+    assert 0 <= cut.min() <= cut.max() <= 1
+    over = (cut > cut.mean() + cut.std(correction=0)).sum().item()  # what the metrics take for the map's region
+    assert over == pytest.approx(40, abs=5)  # Otsu's threshold lies at the lower group's end: some of it may be half in
+
+
+def test_no_more_than_the_largest_share_is_named():
+    saliency = torch.rand(20, 20) * 0.3
+    saliency[:16] += 1.0
+    named = [(cut_out(saliency, largest) > 0.5).float().mean().item() for largest in (1.0, 0.45, 0.1)]
+    assert named == pytest.approx([0.8, 0.45, 0.1], abs=0.04)  # the mask has soft edges
+    assert cut_out(torch.ones(3, 3)).eq(0).all()
+
+
+def test_standardised():
+    made = standardised(torch.rand(9, 9) * 7)
+    assert (made.mean().item(), made.std(correction=0).item()) == pytest.approx((0, 1), abs=1e-5)
+
+
+def test_a_segment_mask_adds_up_its_partitions():
+    share = PooledCopies(X[:0], X[:0], LEVELS, SIDE).share
+    mask = SegmentMask(share, (SIDE, SIDE), 3)
+    with torch.no_grad():
+        mask.values.copy_(torch.randn(21))
+    logits = mask.values.detach()[LEVELS].sum(0) / 3**0.5
+    torch.testing.assert_close(mask.places(LEVELS), logits)
+    torch.testing.assert_close(mask(torch.zeros(2, 0, SIDE, SIDE))[1, 0], (logits - logits.mean()).sigmoid())
+
+
+def test_an_ensemble_is_the_mean_of_its_members():
+    members = [
+        DaxModule(MaskNetwork(3), MlpStudent(3, (8, 8), dropout=0.0), CounterfactualLoss(), sees_kept=False) for _ in "abc"
+    ]
+    whole, copies = Ensemble(members), torch.rand(5, 3, 8, 8)
+    torch.testing.assert_close(whole(copies), torch.stack([member(copies) for member in members]).mean(0))
+    trained = {id(p) for group in whole.configure_optimizers().param_groups for p in group["params"]}
+    assert trained == {id(p) for member in members for p in member.parameters()}
+
+
+def test_all_who_explain_a_mosaic_ask_the_same(noisy_image):
+    box = QuarterBox()
+    parts = {"mosaic": FIXED, "perturber": Perturber(fill="zeros", weight="uniform"), "q": 120}
+    with box.bank():
+        made = [kind(box, **parts).explain(noisy_image, 0) for kind in (RiseOnMosaic, LimeOnMosaic)]
+        made.append(MosaicDax(box, training=training(), min_steps=0, **parts).explain(noisy_image, 0))
+    assert [one.queries for one in made] == [120] * 3
+    assert box.seen == 120
+    assert all(torch.equal(one.segments, Grid(4, 4)(noisy_image)) for one in made if one.segments is not None)
+
+
+def test_lime_of_a_single_partition_is_lime(noisy_image):
+    from dax_lightning.baselines.lime import Lime
+
+    perturber = Perturber(fill="zeros")
+    settings = {"perturber": perturber, "q": 200, "targets": "log_odds"}
+    ours = LimeOnMosaic(QuarterBox(), Mosaic(Grid(4, 4), []), **settings).explain(noisy_image, 0).saliency
+    theirs = Lime(QuarterBox(), Grid(4, 4), **settings).explain(noisy_image, 0).saliency
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_rise_on_a_mosaic_by_plain_lines(noisy_image):
+    box = Overheard()
+    made = RiseOnMosaic(box, FIXED, Perturber(fill="zeros", weight="uniform"), q=90).explain(noisy_image, 0)
+    rows = torch.cat(box.asked)
+    shown = (rows != 0).any(1).float()
+    values = log_odds(QuarterBox()(rows)[:, 0])
+    mean = [torch.einsum("n,nhw->hw", values, part) / part.sum(0) for part in (shown, 1 - shown)]
+    torch.testing.assert_close(made.saliency, averaged_within(mean[0] - mean[1], FIXED(noisy_image)), atol=1e-3, rtol=1e-3)
+
+
+def test_few_copies_train_as_long_as_many(noisy_image):
+    settings = {"mosaic": FIXED, "perturber": Perturber(fill="zeros"), "training": training(patience=50), "min_steps": 40}
+    for q, steps in ((100, 2), (300, 5)):
+        notes = MosaicDax(QuarterBox(), q=q, **settings).explain(noisy_image, 0).notes
+        assert notes["epochs"] == 40 / steps
+    assert 0 < notes["named"] <= 0.45
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"members": 0}, "members=0"),
+        ({"min_steps": -1}, "min_steps=-1"),
+        ({"evidence": -0.1}, "evidence=-0.1"),
+        ({"largest": 1.5}, "largest=1.5"),
+        ({"targets": "probability", "q": 2}, "q=2"),
+    ],
+)
+def test_bad_settings_are_named(setting, message):
+    with pytest.raises(InputError, match=message):
+        MosaicDax(QuarterBox(), **setting)
+
+
+def test_too_few_copies_are_refused_before_any_query(noisy_image):
+    box = QuarterBox()
+    with pytest.raises(InputError, match="q=8 copies for 9 segments"):
+        MosaicDax(box, FIXED, q=8).explain(noisy_image, 0)
+    assert box.seen == 0
+
+
+def test_without_the_cut_the_map_is_the_graded_one(noisy_image):
+    settings = {"mosaic": FIXED, "perturber": Perturber(fill="zeros"), "training": training(), "min_steps": 0, "q": 100}
+    graded, cut = (
+        MosaicDax(QuarterBox(), largest=largest, **settings).explain(noisy_image, 0).saliency for largest in (0.0, 0.45)
+    )
+    torch.testing.assert_close(cut_out(graded), cut)
