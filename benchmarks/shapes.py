@@ -1,6 +1,6 @@
-"""Drawn objects whose place is known: is the saliency on the object? 40 cases, V1, V2, V3 and the random floor.
+"""Drawn objects whose place is known: is the saliency on the object? 40 cases, DAX-Mosaic, V1, V2, V3 and the random floor.
 
-V3's segments are the true ones plus clutter, in SAM's place; V1 and V2 see the task's own segmenter, SLIC.
+V3's segments are the true ones plus clutter, in SAM's place; V1, V2 and the mosaic see the task's own segmenter, SLIC.
 Run: python -m benchmarks.shapes [n=40] [seed=0]
 """
 
@@ -12,6 +12,7 @@ from benchmarks.common import interval, make_explainer, make_task
 from dax_lightning.metrics.localisation import iou, pointing
 
 SETTINGS = {
+    "DAX-Mosaic": [],
     "DAX-V1": ["loss=v1"],
     "DAX-V2": ["loss=v2"],
     "DAX-V3": ["loss=v3", "segmenter=case"],

@@ -1,22 +1,23 @@
 """Distillation aided explainability (DAX): explain one prediction of a model that can only be queried.
 
 Example:
-    Which pixels of a photograph made the prediction? Five lines; ``Dax(black_box)`` alone asks 1000 rows.
+    Which pixels of a photograph made the prediction? Five lines; ``MosaicDax(black_box)`` alone asks 1000 rows.
 
-    >>> from dax_lightning import Dax, Photo, Training, lite0
+    >>> from dax_lightning import MosaicDax, Photo, lite0
     >>> black_box = lite0()
     >>> case = Photo(black_box)[0]
-    >>> made = Dax(black_box, q=60, training=Training(max_epochs=2)).explain(case.x, case.target)
+    >>> made = MosaicDax(black_box, q=60, min_steps=20).explain(case.x, case.target)
     >>> black_box.class_name(made.target), made.saliency.shape, made.queries
     ('tiger cat', torch.Size([224, 224]), 60)
 """
 
 from dax_lightning.baselines import Random
 from dax_lightning.black_box import BlackBox, CallableBlackBox, TorchBlackBox, View, lite0, timm_model, torchvision_model
-from dax_lightning.dax import CounterfactualLoss, Dax, SparseLoss, Training
+from dax_lightning.dax import CounterfactualLoss, Dax, MosaicDax, SparseLoss, Training
 from dax_lightning.errors import BudgetExceeded, InputError, ModelError
 from dax_lightning.explainer import Explainer
 from dax_lightning.metrics import IoU, Metric, Pointing, TopShare
+from dax_lightning.mosaic import Mosaic
 from dax_lightning.perturb import Perturber
 from dax_lightning.report import draw_panel
 from dax_lightning.sam import Sam
@@ -41,6 +42,8 @@ __all__ = [
     "IoU",
     "Metric",
     "ModelError",
+    "Mosaic",
+    "MosaicDax",
     "Perturber",
     "Photo",
     "Pointing",

@@ -74,8 +74,8 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
     paper's DAX.
 
     Raises:
-        InputError: a setting with dashes before it, ``ids`` for a task that has none, or a sweep that doesn't tell one DAX from the
-            other.
+        InputError: a setting with dashes before it, ``ids`` for a task that has none, or a sweep of DAX and losses that does not
+            tell which DAX is meant.
 
     Example:
         >>> with_short_cuts(["input=cat.jpg", "-m", "q=500,1000"])
@@ -252,7 +252,7 @@ def idle_settings(cfg: Any, nodes: Mapping[str, tuple[str, Any]], overrides: Seq
 def config_of(cfg: Any, node: Any) -> dict[str, Any]:
     """The whole configuration as if ``node`` were the one explainer of the run, as plain values."""
     full: Any = OmegaConf.to_container(cfg, resolve=True)
-    many = ("explainers", "losses", "segmenters", "methods")
+    many = ("explainers", "losses", "segmenters", "mosaics", "methods")
     return {**{k: v for k, v in full.items() if k not in many}, "explainer": OmegaConf.to_container(node, resolve=True)}
 
 
@@ -261,6 +261,7 @@ def labels(cfg: Any, node: Any) -> dict[str, Any]:
     choices = HydraConfig.get().runtime.choices
     plain: Any = OmegaConf.to_container(node, resolve=False)
     told = {name: _choice(plain[name], choices[name]) for name in ("loss", "segmenter") if name in plain}
+    told |= {"segmenter": choices["segmenter"]} if "mosaic" in plain else {}
     told |= {name: node[name] for name in ("seed", "q") if name in node}
     return {"black_box": cfg.black_box.get("model") or choices["black_box"], **told}
 

@@ -12,6 +12,10 @@ class InputError(ValueError):
     """
 
 
+class SingleSegment(InputError):
+    """A segmenter found nothing to tell apart in this input."""
+
+
 class BudgetExceeded(InputError):
     """An explanation asked the black box for more rows than ``budget`` allows."""
 

@@ -5,6 +5,7 @@ partition, what they have in common is told apart from what they don't: the obje
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from skimage.filters import threshold_otsu
 from torch import Tensor
 
-from dax_lightning.errors import InputError
+from dax_lightning.errors import SingleSegment
 from dax_lightning.segment import Felzenszwalb, Quickshift, Segmenter, Slic
 
 OTHERS: tuple[Segmenter, ...] = (
@@ -31,7 +32,7 @@ class Mosaic:
     Args:
         segmenter: the first partition; ``None``: quick shift with LIME's settings.
         others: the further ones; ``None``: finer quick shift, SLIC with 16, 36 and 80 segments, and felzenszwalb's
-            graph segmentation. One that finds a single segment, as may be in a small or plain input, is left out.
+            graph segmentation. One of these that finds a single segment, as may be in a small or plain input, is left out.
 
     Example:
         >>> from dax_lightning.segment import Grid
@@ -60,16 +61,12 @@ class Mosaic:
             first: a partition in place of the first segmenter's, ids 0 to j - 1.
 
         Raises:
-            InputError: no segmenter finds two segments.
+            InputError: the first segmenter refuses the input.
         """
-        found, refused = ([] if first is None else [first]), []
-        for segmenter in self._others if first is not None else (self.first, *self._others):
-            try:
+        found = [self.first(x) if first is None else first]
+        for segmenter in self._others:
+            with suppress(SingleSegment):
                 found.append(segmenter(x))
-            except InputError as error:
-                refused.append(error)
-        if not found:
-            raise refused[0]
         return stacked(found)
 
     @property

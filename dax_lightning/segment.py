@@ -24,7 +24,7 @@ from PIL import Image
 from skimage import segmentation
 from torch import Tensor
 
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, SingleSegment
 
 log = logging.getLogger(__name__)
 Number = int | float
@@ -97,7 +97,7 @@ class Segmenter(ABC):
         found, segments = torch.unique(segments.cpu(), return_inverse=True)
         if len(found) < 2:
             size = " x ".join(map(str, space))
-            raise InputError(f"{self._name} found 1 segment in an input of {size}; at least 2 are needed: try {self.remedy}")
+            raise SingleSegment(f"{self._name} found 1 segment in an input of {size}; at least 2 are needed: try {self.remedy}")
         return segments
 
     def _cache_file(self, x: Tensor) -> Path:

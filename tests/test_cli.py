@@ -17,8 +17,9 @@ from dax_lightning.tasks import Files, images
 from tests.conftest import ROOT
 
 BOX = ["black_box=callable", "black_box.function=tests.functions.quarters", "black_box.size=[32,32]"]
-SETTINGS = ["segmenter=grid", "segmenter.rows=4", "segmenter.columns=4", "perturber.fill=zeros", "trainer.max_epochs=2"]
-SMALL = ["q=40", "device=cpu", *SETTINGS]
+GRID = ["q=40", "device=cpu", "segmenter=grid", "segmenter.rows=4", "segmenter.columns=4"]
+SMALL = [*GRID, "mosaic.others=[]", "explainer.perturber.fill=zeros", "explainer.training.max_epochs=2", "explainer.min_steps=0"]
+PAPER = [*GRID, "perturber.fill=zeros", "trainer.max_epochs=2"]  # for loss=v1 and v2
 PHOTO = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
 
@@ -198,7 +199,7 @@ def test_a_metric_that_fails_costs_no_other_case(run, album, monkeypatch):
     [
         ("q=0", "q=0 copies asked for; wanted at least 3"),
         ("q=-5", "q=-5 copies asked for"),
-        ("lam1=-1 loss=v1", "lam1=-1: .* wanted 0 or more"),
+        ("lam1=-1", "lam1=-1: .* wanted 0 or more"),
         ("lam2=-0.5", "lam2=-0.5: .* wanted 0 or more"),
         ("lam3=-1", "lam3=-1: .* wanted 0 or more"),
         ("lam3=nan", "lam3=nan"),
@@ -212,14 +213,17 @@ def test_a_metric_that_fails_costs_no_other_case(run, album, monkeypatch):
         ("budget=0", "budget=0: it must be at least 1"),
         ("device=tpu", "device='tpu': wanted cpu, cuda"),
         ("segmenter=foo", "segmenter=foo is not known: choose one of case, .*grid, quickshift, sam, slic$"),
-        ("loss=v9", "loss=v9 is not known: choose one of v1, v2, v3$"),
+        ("loss=v9", "loss=v9 is not known: choose one of mosaic, v1, v2, v3$"),
         ("foo=1", "foo is no setting: there are .*q, .*lam1, .*segmenter"),
         ("segmnter=slic", "segmnter is no setting: did you mean segmenter"),
         ("segmenter.foo=1", "segmenter.foo is no setting: there are rows, columns$"),
         ("segmenter.row=1", "segmenter.row is no setting: did you mean segmenter.rows"),
         ("+segmenter.foo=1", "segmenter.foo is no setting of Grid: it has rows, columns"),
         ("segmenter.rows=two", "segmenter.rows=two is text, wanted int"),
-        ("perturber.fill=pink", "perturber.fill=pink is text, wanted one of zeros, segment_mean, image_mean, blur"),
+        (
+            "explainer.perturber.fill=pink",
+            "explainer.perturber.fill=pink is text, wanted one of zeros, segment_mean, image_mean, blur",
+        ),
         ("black_box.outputs=scores", "black_box.outputs=scores is text, wanted one of probabilities, logits"),
         ("black_box.rows=jax", "black_box.rows=jax is text, wanted one of torch, numpy, numpy_channels_last"),
         ("black_box.crop=left", "black_box.crop=left is text, wanted one of center, squash"),
@@ -286,7 +290,7 @@ def test_model_that_fails_later_loses_nothing(run, album):
 def test_typos_are_told_before_weights_are_read(run, photo, tmp_path):
     box = ["black_box=timm", "black_box.model=resnet18", f"black_box.weights={tmp_path / 'none.pth'}"]
     run.refused("segmenter.rows=two is text", photo, "segmenter.rows=two", box=box)
-    run.refused("perturber.kept_share=7.0: it is a chance", photo, "perturber.kept_share=7.0", box=box)
+    run.refused("perturber.kept_share=7.0: it is a chance", photo, "explainer.perturber.kept_share=7.0", box=box)
     run.refused("none.pth does not exist: give the path", photo, box=box)
 
 
@@ -295,6 +299,34 @@ def test_unreadable_weights(run, photo, tmp_path):
     box = ["black_box=timm", "black_box.model=test_resnet", f"black_box.weights={tmp_path / 'noise.pth'}"]
     run.refused("noise.pth can't be read as a state dict .*wanted .safetensors, or .pth by torch.save", photo, box=box)
     run.refused("black_box.model has no value: give black_box.model=VALUE", photo, box=["black_box=timm"])
+
+
+@pytest.mark.parametrize("chosen", [["loss=v1"], ["explainer=dax", "loss=v1"], ["loss=v1", "explainer=dax_paper"]])
+def test_a_loss_of_the_papers_chooses_the_papers_dax(run, photo, chosen):
+    assert run(photo, *chosen, settings=PAPER) == 0
+    (row,) = run.rows()
+    assert (row["explainer"], row["loss"], row["q"]) == ("dax_paper", "v1", "40")
+    assert run.err == ""
+
+
+def test_a_sweep_tells_which_dax_it_means(run, photo):
+    run.refused("explainer=dax is DAX-Mosaic in a sweep", "-m", photo, "explainer=dax,lime", "loss=v1", settings=GRID)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["perturber.fill=zeros"], "perturber.fill=zeros changes nothing: dax has its own, explainer.perturber"),
+        (["trainer.max_epochs=1"], "trainer.max_epochs=1 changes nothing: dax has its own, explainer.training"),
+        (["explainer=random", "segmenter.rows=2"], "segmenter.rows=2 changes nothing: random has none"),
+        (["explainer=lime", "loss=v2"], "loss=v2 changes nothing: lime has none"),
+        (["explainer=lime", "perturber.fill=zeros"], None),
+    ],
+)
+def test_a_setting_that_nothing_uses_is_told(run, photo, settings, told):
+    small = [] if any(s.startswith("explainer") for s in settings) else SMALL[-4:]
+    assert run(photo, *settings, settings=[*GRID, *small]) == 0
+    assert ([line for line in run.err.splitlines() if settings[-1] in line]) == ([f"warning: {told}"] if told else [])
 
 
 # --- the disk is full or in the way ---
@@ -352,7 +384,7 @@ def test_files_of_a_run(whole_run, photo):
     )
     assert ",".join(row).startswith(f"{wanted},error,fidelity,")
     assert [row[key] for key in ("task", "case", "explainer", "loss", "segmenter", "seed", "q", "queries")] == [
-        "files", "photo", "dax", "v2", "grid", "0", "40", "40",
+        "files", "photo", "dax", "mosaic", "grid", "0", "40", "40",
     ]  # fmt: skip
     assert 0 < float(row["score"]) < 1
     with np.load(whole_run.folder / "explanations" / "photo__dax.npz") as arrays:
@@ -370,7 +402,7 @@ def test_json_holds_what_makes_it_again(run, photo):
     assert run(photo, "seed=7") == 0
     facts = run.facts()
     assert (facts["config"]["q"], facts["config"]["seed"], facts["queries"]) == (40, 7, 40)
-    assert facts["config"]["explainer"]["segmenter"]["rows"] == 4
+    assert facts["config"]["explainer"]["mosaic"]["segmenter"]["rows"] == 4
     assert facts["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert re.fullmatch("[0-9a-f]{16}", facts["config_hash"])
     assert re.fullmatch("[0-9a-f]{16}", facts["black_box"])
@@ -397,14 +429,14 @@ def test_a_student_that_learned_nothing_says_so_everywhere(run, photo):
     (row,) = run.rows()
     assert row["status"] == "unfaithful"
     assert float(row["fidelity"]) < 0.1
-    told = "the student learned nothing: .*don't trust this map; try perturber.kept_share"
+    told = "the student learned nothing: .*don't trust this map; try explainer.perturber.kept_share"
     assert re.search(told, row["error"])
     assert re.search(told, run.facts()["warnings"][0])
     assert re.search(f"warning: {told}", run.out)
 
 
 def test_a_student_that_learned_is_ok(run, photo):
-    assert run(photo, "q=300", "trainer.max_epochs=15") == 0
+    assert run(photo, "q=300", "explainer.training.max_epochs=15") == 0
     assert run.rows()[0]["status"] == "ok"
     assert run.facts()["warnings"] == []
     assert "warning" not in run.out
@@ -468,7 +500,7 @@ def test_rows_with_other_columns_are_set_aside(run, photo):
 
 
 def test_multirun_gathers_its_jobs(run, photo):
-    assert run(photo, "-m", "loss=v1,v2", "q=40,50") == 0  # -m may stand anywhere
+    assert run(photo, "-m", "loss=v1,v2", "q=40,50", settings=PAPER) == 0  # -m may stand anywhere
     jobs = [run.folder / str(number) for number in range(4)]
     assert all((job / name).is_file() for job in jobs for name in ("rows.csv", "report.html", ".hydra/config.yaml"))
     with (run.folder / "summary.csv").open(newline="", encoding="utf-8") as file:
@@ -561,6 +593,6 @@ def test_the_same_file_name_from_another_folder_is_not_taken_for_done(run, photo
 
 
 def test_rows_of_a_method_without_a_loss_name_none(run, photo):
-    assert run(photo, "explainer=random") == 0
+    assert run(photo, "explainer=random", settings=GRID) == 0
     (row,) = run.rows()
     assert (row["loss"], row["segmenter"], row["q"], row["seed"]) == ("", "", "", "0")

@@ -76,7 +76,7 @@ def benchmark_of(folder, logger, explainer=None, **task):
 
 
 def history_of(folder, case):
-    facts = json.loads((folder / "explanations" / f"{case}__dax.json").read_text())
+    facts = json.loads((folder / "explanations" / f"{case}__dax_paper.json").read_text())
     return facts["notes"]["history"]
 
 
@@ -85,8 +85,8 @@ def history_of(folder, case):
 
 def test_csv_has_a_line_an_epoch_with_every_term(tmp_path):
     assert benchmark_of(tmp_path, CsvLogger()).run()
-    assert sorted(path.name for path in (tmp_path / "curves").iterdir()) == ["a__dax.csv", "b.c__dax.csv"]
-    with (tmp_path / "curves" / "b.c__dax.csv").open(newline="") as file:
+    assert sorted(path.name for path in (tmp_path / "curves").iterdir()) == ["a__dax_paper.csv", "b.c__dax_paper.csv"]
+    with (tmp_path / "curves" / "b.c__dax_paper.csv").open(newline="") as file:
         lines = [{name: float(value) for name, value in line.items()} for line in csv.DictReader(file)]
     assert [set(line) for line in lines] == [CURVES] * EPOCHS
     for line, expected in zip(lines, history_of(tmp_path, "b.c"), strict=True):
@@ -111,16 +111,16 @@ def test_tensorboard_events_hold_curves_masks_panels_and_rows(tmp_path):
     assert benchmark_of(tmp_path, TensorboardLogger()).run()
     events = read_events(tmp_path / "tensorboard")
     tags = events.Tags()
-    assert set(tags["scalars"]) == {f"{case}__dax/{term}" for case in ("a", "b.c") for term in CURVES}
-    assert set(tags["images"]) == {f"{case}__dax/{picture}" for case in ("a", "b.c") for picture in ("mask", "panel")}
+    assert set(tags["scalars"]) == {f"{case}__dax_paper/{term}" for case in ("a", "b.c") for term in CURVES}
+    assert set(tags["images"]) == {f"{case}__dax_paper/{picture}" for case in ("a", "b.c") for picture in ("mask", "panel")}
     for term in CURVES:
-        written = [(event.step, event.value) for event in events.Scalars(f"b.c__dax/{term}")]
+        written = [(event.step, event.value) for event in events.Scalars(f"b.c__dax_paper/{term}")]
         expected = [epoch[term] for epoch in history_of(tmp_path, "b.c")]
         assert [step for step, _ in written] == list(range(EPOCHS))
         assert [value for _, value in written] == pytest.approx(expected)
-    masks = events.Images("a__dax/mask")
+    masks = events.Images("a__dax_paper/mask")
     assert [(mask.step, mask.height, mask.width) for mask in masks] == [(epoch, 28, 28) for epoch in range(EPOCHS)]
-    (panel,) = events.Images("a__dax/panel")
+    (panel,) = events.Images("a__dax_paper/panel")
     assert panel.encoded_image_string.startswith(b"\x89PNG")
     assert panel.width > panel.height > 50
     rows = events.Tensors("rows/text_summary")[0].tensor_proto.string_val[0].decode()
@@ -132,7 +132,7 @@ def test_tensorboard_is_closed_when_the_run_breaks_off(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         benchmark_of(tmp_path, TensorboardLogger(), breaks=KeyboardInterrupt()).run()
     events = read_events(tmp_path / "tensorboard")
-    assert len(events.Scalars("a__dax/fidelity")) == EPOCHS
+    assert len(events.Scalars("a__dax_paper/fidelity")) == EPOCHS
     assert "rows/text_summary" in events.Tags()["tensors"]
 
 
@@ -219,7 +219,7 @@ def test_wandb_offline_run_holds_curves_masks_panels_and_rows(tmp_path, wandb):
     steps = history_in(records)
     assert code == 0
     assert len(steps) == 2 * (EPOCHS + 1) + 1
-    for case, name in (("a", "a__dax"), ("b.c", "b_c__dax")):
+    for case, name in (("a", "a__dax_paper"), ("b.c", "b_c__dax_paper")):
         epochs = [step for step in steps if f"{name}/mask" in step]
         assert [set(step) for step in epochs] == [{f"{name}/{key}" for key in CURVES | {"mask"}}] * EPOCHS
         for step, expected in zip(epochs, history_of(tmp_path, case), strict=True):
@@ -228,7 +228,7 @@ def test_wandb_offline_run_holds_curves_masks_panels_and_rows(tmp_path, wandb):
             assert (mask["_type"], mask["height"], mask["width"]) == ("image-file", 28, 28)
             assert (files / mask["path"]).is_file()
         (panel,) = [step[f"{name}/panel"] for step in steps if f"{name}/panel" in step]
-        assert (files / panel["path"]).read_bytes() == (tmp_path / "explanations" / f"{case}__dax.png").read_bytes()
+        assert (files / panel["path"]).read_bytes() == (tmp_path / "explanations" / f"{case}__dax_paper.png").read_bytes()
     (rows,) = tables_in(files, steps)
     with (tmp_path / "rows.csv").open(newline="") as lines:
         expected = list(csv.DictReader(lines))
@@ -246,7 +246,7 @@ def test_wandb_run_has_its_name_project_and_config_and_draws_curves_over_epochs(
     assert (run.project, run.display_name) == ("quarters", "named")
     assert (config["q"], config["loss"]) == (60, {"lam3": 0.5})
     metrics = [record.metric for record in records if record.HasField("metric")]
-    assert [(metric.glob_name, metric.step_metric) for metric in metrics] == [("b_c__dax/*", "b_c__dax/epoch")]
+    assert [(metric.glob_name, metric.step_metric) for metric in metrics] == [("b_c__dax_paper/*", "b_c__dax_paper/epoch")]
 
 
 @pytest.mark.usefixtures("wandb")
@@ -345,7 +345,7 @@ def finished_as_failed(folder, wandb):
     files, records, code = records_of_finished(folder)
     steps = history_in(records)
     assert code == 1
-    assert any("a__dax/panel" in step for step in steps)
+    assert any("a__dax_paper/panel" in step for step in steps)
     return files, steps
 
 

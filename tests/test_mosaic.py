@@ -65,8 +65,13 @@ def test_ids_go_on_from_one_partition_to_the_next():
 def test_a_segmenter_that_finds_one_segment_is_left_out():
     plain = torch.full((3, 8, 8), 0.5)
     assert len(Mosaic(Grid(2, 2), [Felzenszwalb(), Grid(3, 3)])(plain)) == 2
+
+
+def test_the_first_segmenter_is_not_left_out():
     with pytest.raises(InputError, match="found 1 segment"):
-        Mosaic(Felzenszwalb(), [Felzenszwalb(scale=9)])(plain)
+        Mosaic(Felzenszwalb(), [Grid(2, 2)])(torch.full((3, 8, 8), 0.5))
+    with pytest.raises(InputError, match="does not fit"):
+        Mosaic(Grid(2, 2), [Grid(20, 20)])(X)
 
 
 def test_a_given_partition_takes_the_first_place():

@@ -44,7 +44,7 @@ def test_commands_compose_and_their_explainers_explain(command, noisy_image):
     build(small.logger, "logger")
     made = {key: build(node, where, black_box=QuarterTorchBox()) for key, (where, node) in explainer_nodes(small).items()}
     one = made.get("lime") or next(iter(made.values()))
-    assert one.explain(noisy_image, 0).queries == 70
+    assert one.again(min_steps=0).explain(noisy_image, 0).queries == 70
 
 
 def test_there_are_commands_and_every_make_target_exists():
@@ -56,8 +56,8 @@ def test_there_are_commands_and_every_make_target_exists():
 
 
 def test_the_five_lines_run(capsys):
-    exec(compile(PYTHON[0].replace("Dax(black_box)", "Dax(black_box, q=60)"), "README.md", "exec"), {})
-    assert "tiger cat torch.Size([224, 224]) 60" in capsys.readouterr().out
+    exec(compile(PYTHON[0].replace("MosaicDax(black_box)", "MosaicDax(black_box, q=100)"), "README.md", "exec"), {})
+    assert "tiger cat torch.Size([224, 224]) 100" in capsys.readouterr().out
 
 
 def test_the_new_method_explains(noisy_image):

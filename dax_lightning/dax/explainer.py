@@ -132,6 +132,8 @@ class Distiller(Explainer):
     """
 
     slower: ClassVar[str] = "lower trainer.lr_student"  # what helps where the training diverged
+    gentler: ClassVar[str] = "perturber.kept_share=0.8"  # what helps where copies lost too much
+    other_fill: ClassVar[str] = "perturber.fill=zeros"
     min_steps: int = 0  # of the training, see Training.fit
 
     def __init__(
@@ -253,10 +255,10 @@ class Distiller(Explainer):
         remedies = [] if self.targets == "log_odds" else ["explainer.targets=log_odds"]
         if not fidelity > -1:  # far worse than a constant: it diverged
             remedies.append(self.slower)
-        return [*remedies, "perturber.kept_share=0.8", f"q={3 * self.q}", "another segmenter"]
+        return [*remedies, self.gentler, f"q={3 * self.q}", "another segmenter"]
 
     def _other_fill(self) -> str:
-        return "" if self.perturber.fill == "zeros" else "; try perturber.fill=zeros"
+        return "" if self.perturber.fill == "zeros" else f"; try {self.other_fill}"
 
 
 class Dax(Distiller):

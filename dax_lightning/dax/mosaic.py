@@ -106,7 +106,9 @@ class MosaicDax(Distiller):
     """
 
     name: ClassVar[str] = "dax"
-    slower: ClassVar[str] = "lower trainer.lr_mask and trainer.lr_student, loss.ceiling=1"
+    slower: ClassVar[str] = "lower explainer.training.lr_mask and explainer.training.lr_student, loss.ceiling=1"
+    gentler: ClassVar[str] = "explainer.perturber.kept_share_max=0.95"
+    other_fill: ClassVar[str] = "explainer.perturber.fill=zeros"
 
     def __init__(
         self,
