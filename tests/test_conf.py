@@ -144,6 +144,14 @@ def test_v3_chooses_sam_and_the_user_has_the_last_word():
     assert composed("loss=v2").segmenter["_target_"].endswith("Quickshift")
 
 
+@pytest.mark.parametrize("loss", ["v1", "v2", "v3"])
+def test_the_papers_losses_choose_the_papers_dax_and_the_user_has_the_last_word(loss):
+    assert composed(f"loss={loss}").explainer["_target_"] == "dax_lightning.dax.Dax"
+    assert composed(f"loss={loss}", "explainer=lime").explainer["_target_"].endswith("Lime")
+    assert composed().explainer["_target_"].endswith("MosaicDax")
+    assert composed("comparison=all").explainers.dax_v1["_target_"] == "dax_lightning.dax.Dax"
+
+
 def test_shapes_bring_their_classifier_and_the_user_has_the_last_word():
     assert composed("task=shapes").black_box["_target_"].endswith("shapes_classifier")
     assert composed("task=shapes", "black_box=lite0").black_box["_target_"].endswith("lite0")

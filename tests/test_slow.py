@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
-from dax_lightning import Dax, Photo, lite0
+from dax_lightning import MosaicDax, Photo, lite0
 from dax_lightning.benchmark import Benchmark
 from dax_lightning.cli import build, explainer_nodes
 from dax_lightning.explainer import Explainer, Found
@@ -28,7 +28,7 @@ def test_the_default_map_lies_on_the_cat(seed):
     case = Photo(black_box)[0]
     with Image.open(ROOT / "tests" / "data" / "chelsea_cat.png") as drawn:
         truth = black_box.view.labels(drawn.convert("L")) > 127
-    made = Dax(black_box, seed=seed).explain(case.x, case.target)
+    made = MosaicDax(black_box, seed=seed).explain(case.x, case.target)
     assert not made.warnings
     assert pointing(made.saliency, truth) > 0.9
     assert top_share(made.saliency, truth) > 0.8
@@ -67,7 +67,7 @@ def on_drawings(tmp_path_factory) -> pd.DataFrame:
     return pd.DataFrame({name: rows.groupby("explainer")[name].mean() for name in directed})
 
 
-METHODS = "random,occlusion,rise,shap,lime,hsic,sobol,forest,dax_v1,dax_v2"
+METHODS = "random,occlusion,rise,shap,lime,hsic,sobol,forest,dax_v1,dax_v2,rise_mosaic,dax"
 LOWER = {"deletion", "deletion_paper", "iou_wrong_label", "randomisation"}
 
 
