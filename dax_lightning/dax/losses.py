@@ -7,7 +7,7 @@ Learnable Approach"). All scores are in the student's own units: probabilities, 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -134,13 +134,16 @@ def weighted_r2(score: Float[Tensor, " n"], teacher: Float[Tensor, " n"], weight
 class DaxLoss(ABC):
     """What mask and student are trained to: a sum of named terms."""
 
-    needs_rest: ClassVar[bool]  # whether the student must also score the mask's complement
-
     def __post_init__(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, int | float) and not value >= 0:
                 raise InputError(f"{f.name}={value}: weights and ceilings of a loss are 0 or more")
+
+    @property
+    def needs_rest(self) -> bool:
+        """Whether the student must also score the mask's complement."""
+        return False
 
     @abstractmethod
     def __call__(
@@ -181,7 +184,6 @@ class SparseLoss(DaxLoss):
     lam1: float = 0.001
     lam2: float = 0.02
     l1: Reduction = "sum"
-    needs_rest: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -215,10 +217,17 @@ class CounterfactualLoss(DaxLoss):
 
     lam3: float = 0.5
     ceiling: float | None = 1.0
-    needs_rest: ClassVar[bool] = True
+
+    @property
+    def needs_rest(self) -> bool:
+        """Not where the term has no weight: the student is then spared half of its work."""
+        return self.lam3 > 0
 
     def __call__(self, kept, rest, teacher, mask, weight):
-        """``total``, ``mse`` and ``counterfactual``; see :class:`DaxLoss`."""
+        """``total``, ``mse`` and, where it has weight, ``counterfactual``; see :class:`DaxLoss`."""
+        if not self.needs_rest:
+            error = weighted_mse(kept, teacher, weight)
+            return {"total": error, "mse": error}
         if rest is None:
             raise ValueError("a counterfactual loss needs the student's scores of the mask's complement")
         terms = {
