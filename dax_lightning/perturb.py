@@ -84,7 +84,7 @@ class Perturber:
             raise InputError(f"q={n} copies asked for; wanted 1 or more")
         fill = filled(x, segments, self.fill, self.blur_sigma)
         for start in range(0, n, self.batch_size):
-            kept = self._kept(min(self.batch_size, n - start), level, generator)
+            kept = self.subsets(min(self.batch_size, n - start), level, generator)
             if start == 0:
                 kept[0] = level == 0
             yield Perturbations(painted(x, fill, segments, kept), kept, self.closeness(kept, level))
@@ -93,7 +93,8 @@ class Perturber:
         """Weight of each copy in the loss, by this perturber's ``weight``; ``level`` as from :func:`level_of`."""
         return closeness(kept, level) if self.weight == "lime" else torch.ones(len(kept))
 
-    def _kept(self, n: int, level: Int[Tensor, " j"], generator: torch.Generator) -> Bool[Tensor, "n j"]:
+    def subsets(self, n: int, level: Int[Tensor, " j"], generator: torch.Generator) -> Bool[Tensor, "n j"]:
+        """The segments that ``n`` random copies keep, with no copy made; ``level`` as from :func:`level_of`."""
         j, levels = len(level), int(level.max()) + 1
         draws = torch.rand(n, j + 1 + (levels > 1), generator=generator)  # column j: the copy's own chance
         high = self.kept_share if self.kept_share_max is None else self.kept_share_max

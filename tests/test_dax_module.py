@@ -151,9 +151,10 @@ def test_v2_shows_the_student_the_mask_and_its_complement(batch, sees_kept):
     torch.testing.assert_close(rest, whole * (1 - mask))
 
 
-def test_v1_never_asks_the_student_about_the_complement(batch):
+@pytest.mark.parametrize("loss", [SparseLoss(), CounterfactualLoss(lam3=0.0)])
+def test_without_its_term_the_student_is_never_asked_about_the_complement(batch, loss):
     spy = Spy(MlpStudent(channels=4, size=(28, 28)))
-    module = DaxModule(MaskNetwork(3), spy, SparseLoss())
+    module = DaxModule(MaskNetwork(3), spy, loss)
     module.terms(batch)
     (kept,) = spy.seen
     torch.testing.assert_close(kept, torch.cat([batch.copies, batch.kept], 1) * module(batch.copies))
@@ -165,6 +166,7 @@ def test_terms_are_the_losss_own_on_the_students_answers(batch):
     kept, rest = module.score(batch, mask), module.score(batch, 1 - mask)
     terms, answers = module.terms(batch)
     torch.testing.assert_close(answers, kept)
+    torch.testing.assert_close(module.answers(batch), kept)
     torch.testing.assert_close(terms, CounterfactualLoss()(kept, rest, batch.teacher, mask, batch.weight))
 
 

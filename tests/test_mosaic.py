@@ -1,5 +1,8 @@
 """Many segmentations: the stack, its copies, and DAX-Mosaic and its rivals on them."""
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,10 +10,11 @@ import torch.nn.functional as F
 from dax_lightning.answers import log_odds
 from dax_lightning.baselines.mosaic import LimeOnMosaic, RiseOnMosaic
 from dax_lightning.dax import CounterfactualLoss, MaskNetwork, MlpStudent, MosaicDax, Training
-from dax_lightning.dax.data import PooledCopies
+from dax_lightning.dax.data import Batch, PerturbationDataModule, PooledCopies
 from dax_lightning.dax.module import DaxModule, Ensemble
 from dax_lightning.dax.mosaic import SegmentMask
 from dax_lightning.errors import InputError
+from dax_lightning.metrics.sensitivity import rank_correlation
 from dax_lightning.mosaic import Mosaic, averaged_within, cut_out, kept_minus_removed, stacked, standardised
 from dax_lightning.perturb import Perturber, closeness, filled, level_of, painted
 from dax_lightning.segment import Felzenszwalb, FromCase, Grid
@@ -138,23 +142,60 @@ def test_averaged_within_is_a_mean_of_means():
     torch.testing.assert_close(averaged_within(saliency, LEVELS), expected)
 
 
-def test_a_cut_map_keeps_its_order_and_names_the_upper_group():
-    saliency = torch.rand(20, 20) * 0.3
-    saliency[:5, :8] += 1.0
-    cut = cut_out(saliency)
-    assert torch.equal(cut > 0.5, saliency > 0.5)
+def copies_of_cells(side, n, spoken_for):
+    """Random copies of a picture whose every place is a segment; the answers are the share kept of some places."""
+    levels = torch.arange(side * side).view(1, side, side)
+    kept = torch.rand(n, side * side) < 0.3 + 0.4 * torch.rand(n, 1)
+    return kept, kept[:, spoken_for.flatten()].float().mean(1), levels, torch.ones(n)
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 3), (5, 8), (8, 10)])
+def test_the_cut_is_as_large_as_what_the_answers_are_about(height, width):
+    truth = torch.zeros(20, 20, dtype=torch.bool)
+    truth[:height, :width] = True
+    saliency = torch.rand(20, 20) * 0.8 + truth * 0.8  # no gap between the two groups
+    size = truth.sum().item()
+    saliency[truth] = saliency[truth].clamp_min(saliency[~truth].max() + 0.01)
+    cut = cut_out(saliency, *copies_of_cells(20, 600, truth))
     assert torch.equal(cut.flatten().argsort(), saliency.flatten().argsort())
     assert 0 <= cut.min() <= cut.max() <= 1
+    assert (cut > 0.5).sum().item() == pytest.approx(size, rel=0.25)
     over = (cut > cut.mean() + cut.std(correction=0)).sum().item()  # what the metrics take for the map's region
-    assert over == pytest.approx(40, abs=5)  # Otsu's threshold lies at the lower group's end: some of it may be half in
+    assert size / 2 <= over <= 2 * size
+
+
+def test_the_share_that_explains_by_plain_lines():
+    saliency, kept = torch.rand(SIDE, SIDE), random_kept(80)
+    values, weight = torch.randn(80) + kept[:, LEVELS[0, 0, 0]].float(), torch.rand(80) + 0.1
+    shown = kept[:, LEVELS].any(1).flatten(1).double()
+    order = saliency.flatten().argsort(descending=True)
+    scores = []
+    for size in range(1, int(0.45 * SIDE**2) + 1):
+        top = torch.isin(torch.arange(SIDE**2), order[:size])
+        r = [np.cov(shown[:, part].mean(1), values, aweights=weight, ddof=0) for part in (top, ~top)]
+        r = [max(0, float(c[0, 1] / (c[0, 0] * c[1, 1]) ** 0.5)) for c in r]
+        scores.append(r[0] ** 2 - 0.5 * r[1] ** 2)
+    named = int((cut_out(saliency, kept, values, LEVELS, weight, graded=0.0, softness=1e-3) > 0.5).sum())
+    assert scores[named - 1] == pytest.approx(max(scores), abs=0.01)  # not every size is tried
 
 
 def test_no_more_than_the_largest_share_is_named():
-    saliency = torch.rand(20, 20) * 0.3
-    saliency[:16] += 1.0
-    named = [(cut_out(saliency, largest) > 0.5).float().mean().item() for largest in (1.0, 0.45, 0.1)]
-    assert named == pytest.approx([0.8, 0.45, 0.1], abs=0.04)  # the mask has soft edges
-    assert cut_out(torch.ones(3, 3)).eq(0).all()
+    truth = torch.arange(400).view(20, 20) < 320
+    saliency = torch.rand(20, 20) * 0.3 + truth
+    copies = copies_of_cells(20, 600, truth)
+    named = [(cut_out(saliency, *copies, largest=largest) > 0.5).float().mean().item() for largest in (0.45, 0.1)]
+    assert named == pytest.approx([0.45, 0.1], abs=0.04)  # the mask has soft edges
+    assert cut_out(torch.ones(20, 20), *copies).eq(0).all()
+
+
+def test_a_complement_that_must_not_explain_makes_the_mask_larger():
+    truth = torch.arange(400).view(20, 20) < 100
+    kept, values, levels, weight = copies_of_cells(20, 600, truth)
+    values = values + 0.5 * kept[:, 100:160].float().mean(1)  # a weaker part
+    saliency = torch.linspace(1, 0, 400).view(20, 20)
+    named = [(cut_out(saliency, kept, values, levels, weight, complement=c) > 0.5).sum().item() for c in (0.0, 0.5, 2.0)]
+    assert named == sorted(named)
+    assert named[0] < named[-1]
 
 
 def test_standardised():
@@ -178,6 +219,8 @@ def test_an_ensemble_is_the_mean_of_its_members():
     ]
     whole, copies = Ensemble(members), torch.rand(5, 3, 8, 8)
     torch.testing.assert_close(whole(copies), torch.stack([member(copies) for member in members]).mean(0))
+    batch = Batch(copies, torch.ones(5, 1, 8, 8), torch.zeros(5), torch.ones(5))
+    torch.testing.assert_close(whole.answers(batch), torch.stack([member.answers(batch) for member in members]).mean(0))
     trained = {id(p) for group in whole.configure_optimizers().param_groups for p in group["params"]}
     assert trained == {id(p) for member in members for p in member.parameters()}
 
@@ -221,13 +264,71 @@ def test_few_copies_train_as_long_as_many(noisy_image):
     assert 0 < notes["named"] <= 0.45
 
 
+def test_copies_that_nobody_is_asked_about_look_like_those_that_are():
+    box, perturber = QuarterBox(), Perturber(fill="zeros", kept_share=0.3)
+    x = torch.rand(3, 32, 32)
+    data = PerturbationDataModule(box, perturber, x, FIXED(x), 0, 50, torch.Generator(), resolution=8)
+    data.setup()
+    asked = data._dataset(torch.arange(50))[list(range(50))]
+    again = [torch.cat(parts) for parts in zip(*data.batches(data.kept, size=7), strict=True)]
+    torch.testing.assert_close(again[0], asked.copies)
+    torch.testing.assert_close(again[1], asked.kept)
+    torch.testing.assert_close(again[3], data.weight)
+    torch.testing.assert_close(data.teacher, asked.teacher)
+    assert again[2].isnan().all()
+    assert box.seen == 50
+
+
+@pytest.mark.parametrize("space", ["log_odds", "probability"])
+def test_a_perfect_student_gives_the_evidence_of_many_copies_and_a_silent_one_that_of_the_real(space, monkeypatch):
+    from dax_lightning.dax import mosaic
+
+    x, settings = torch.rand(3, 32, 32), {"perturber": Perturber(fill="zeros", weight="uniform"), "targets": space}
+    dax = MosaicDax(QuarterBox(), FIXED, q=60, student_copies=500, **settings)
+    data = dax._data(x, 0, torch.Generator().manual_seed(3), None)
+    data.setup()
+    module, few = dax._module(data), kept_minus_removed(data.kept, data.teacher, data.segments, data.weight)
+    assert torch.equal(MosaicDax(QuarterBox(), FIXED, student_copies=0, **settings)._effect(data, module), few)
+
+    monkeypatch.setattr(mosaic, "_answers", lambda *given: torch.zeros(len(given[-1])))
+    torch.testing.assert_close(dax._effect(data, module), few)
+
+    def truly(*given):
+        """As the box itself, on the students' scale."""
+        rows = painted(x, torch.zeros_like(x), data.segments, given[-1])
+        return data.targets(QuarterBox()(rows)[:, 0])
+
+    monkeypatch.setattr(mosaic, "_answers", truly)
+    before = data.generator.get_state()
+    many = dax._effect(data, module)
+    data.generator.set_state(before)
+    more = dax.perturber.subsets(500, level_of(data.segments, x), data.generator)
+    torch.testing.assert_close(many, kept_minus_removed(more, truly(more), data.segments, torch.ones(500)))
+
+
+def test_students_answer_many_copies_so_seeds_agree_better(noisy_image):
+    settings = {"mosaic": FIXED, "perturber": Perturber(fill="zeros", weight="uniform"), "training": training(), "q": 100}
+    agreement = []
+    for copies in (0, 2000):
+        made = [
+            MosaicDax(QuarterBox(), student_copies=copies, largest=0.0, evidence=50.0, seed=seed, **settings)
+            .explain(noisy_image, 0)
+            .saliency
+            for seed in range(4)
+        ]
+        pairs = itertools.combinations(made, 2)
+        agreement.append(np.mean([rank_correlation(one, other) for one, other in pairs]))
+    assert agreement[1] > agreement[0]
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
         ({"members": 0}, "members=0"),
+        ({"student_copies": -1}, "student_copies=-1"),
         ({"min_steps": -1}, "min_steps=-1"),
         ({"evidence": -0.1}, "evidence=-0.1"),
-        ({"largest": 1.5}, "largest=1.5"),
+        ({"largest": 0.6}, "largest=0.6"),
         ({"targets": "probability", "q": 2}, "q=2"),
     ],
 )
@@ -248,4 +349,5 @@ def test_without_the_cut_the_map_is_the_graded_one(noisy_image):
     graded, cut = (
         MosaicDax(QuarterBox(), largest=largest, **settings).explain(noisy_image, 0).saliency for largest in (0.0, 0.45)
     )
-    torch.testing.assert_close(cut_out(graded), cut)
+    assert torch.equal(graded.flatten().argsort(stable=True), cut.flatten().argsort(stable=True))
+    assert (cut > 0.5).float().mean() <= 0.45

@@ -1,6 +1,7 @@
 """The perturbed copies of one input and the black box's answers to them, as a LightningDataModule."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, S
 
 from dax_lightning.answers import TargetSpace, ask, log_odds
 from dax_lightning.black_box.base import BlackBox
-from dax_lightning.perturb import Perturber, filled
+from dax_lightning.perturb import Perturber, filled, level_of
 
 
 class Batch(NamedTuple):
@@ -198,9 +199,19 @@ class PerturbationDataModule(pl.LightningDataModule):
         """The unperturbed input as a batch of one."""
         return self._dataset(torch.zeros(1, dtype=torch.long))[[0]]
 
+    @property
+    def teacher(self) -> Float[Tensor, " n"]:
+        """The black box's answer to each copy, on the students' scale."""
+        return self.targets(self.probability)
+
+    def batches(self, kept: Bool[Tensor, "n j"], size: int = 256) -> Iterator[Batch]:
+        """Copies that keep these segments, as the networks see them; the black box is not asked, so ``teacher`` is NaN."""
+        for rows in kept.split(size):
+            unknown = torch.full((len(rows),), math.nan)
+            yield Batch(*self.pool(rows), unknown, self.perturber.closeness(rows, level_of(self.segments, self.x)))
+
     def _dataset(self, rows: Tensor) -> _Copies:
-        teacher = self.targets(self.probability[rows])
-        return _Copies(self.pool, self.kept[rows], teacher, self.weight[rows] / self.weight[self.train_rows].mean())
+        return _Copies(self.pool, self.kept[rows], self.teacher[rows], self.weight[rows] / self.weight[self.train_rows].mean())
 
     def _loader(self, data: _Copies, order: RandomSampler | SequentialSampler) -> DataLoader:
         batches = BatchSampler(order, self.batch_size, drop_last=False)

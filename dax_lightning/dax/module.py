@@ -67,6 +67,10 @@ class DaxModule(pl.LightningModule):
         rest = self.score(batch, 1 - mask) if self.loss.needs_rest else None
         return self.loss(kept, rest, batch.teacher, mask.mean(1, keepdim=True), batch.weight), kept
 
+    def answers(self, batch: Batch) -> Float[Tensor, " n"]:
+        """The student's answers to copies through the mask, on the scale of ``batch.teacher``."""
+        return self.score(batch, self(batch.copies))
+
     def training_step(self, batch: Batch) -> Tensor:
         """One step of both networks."""
         terms, _ = self.terms(batch)
@@ -131,6 +135,10 @@ class Ensemble(DaxModule):
         """Means over the members of the loss's terms and of the students' answers."""
         losses, answers = zip(*(member.terms(batch) for member in self.members), strict=True)
         return {name: torch.stack([terms[name] for terms in losses]).mean(0) for name in losses[0]}, torch.stack(answers).mean(0)
+
+    def answers(self, batch: Batch) -> Float[Tensor, " n"]:
+        """The students' mean answers, each through its own mask."""
+        return torch.stack([member.answers(batch) for member in self.members]).mean(0)
 
 
 class Recorder(pl.Callback):
