@@ -67,8 +67,8 @@ class MosaicDax(Distiller):
     each segment of each partition (:class:`SegmentMask`); the student sees only where copies were kept; several masks, each
     with a student, are trained side by side (:class:`~dax_lightning.dax.module.Ensemble`).
 
-    The map is the members' mean mask before the sigmoid, and ``evidence`` times the difference of mean answers with and without
-    a place (:func:`~dax_lightning.mosaic.kept_minus_removed`), which tells for from against; averaged within the segments; and
+    The map is the members' mean mask before the sigmoid, half of it averaged within the segments, and ``evidence`` times the difference of mean answers with and without
+    a place (:func:`~dax_lightning.mosaic.kept_minus_removed`), which tells for from against; all averaged within them; and
     made a mask again, as large as explains the answers best and its complement worst (:func:`~dax_lightning.mosaic.cut_out`).
     The difference is taken over ``student_copies`` copies that the students answer at no cost, and what they get wrong is made
     good by their errors on the copies that were asked about (a control variate): it varies less with the seed than the black
@@ -127,7 +127,7 @@ class MosaicDax(Distiller):
         resolution: int = 28,
         members: int = 4,
         min_steps: int = 300,
-        evidence: float = 2.0,
+        evidence: float = 1.5,
         student_copies: int = 4000,
         largest: float = 0.45,
         min_fidelity: float = 0.1,
@@ -167,7 +167,8 @@ class MosaicDax(Distiller):
     def _read(self, x: Tensor, data: PerturbationDataModule, module: DaxModule, recorder: Recorder) -> Reading:
         masks = [mask for mask in module.modules() if isinstance(mask, SegmentMask)]
         learned = torch.stack([mask.places(data.segments) for mask in masks]).mean(0)
-        mixed = standardised(learned) + self.evidence * standardised(self._effect(data, module))
+        learned = standardised(learned + averaged_within(learned, data.segments))
+        mixed = learned + self.evidence * standardised(self._effect(data, module))
         saliency = averaged_within(mixed, data.segments)
         if self.largest:
             saliency = cut_out(saliency, data.kept, data.teacher, data.segments, data.weight, self.largest)
