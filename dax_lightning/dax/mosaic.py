@@ -67,9 +67,10 @@ class MosaicDax(Distiller):
     each segment of each partition (:class:`SegmentMask`); the student sees only where copies were kept; several masks, each
     with a student, are trained side by side (:class:`~dax_lightning.dax.module.Ensemble`).
 
-    The map is the members' mean mask before the sigmoid, half of it averaged within the segments, and ``evidence`` times the difference of mean answers with and without
-    a place (:func:`~dax_lightning.mosaic.kept_minus_removed`), which tells for from against; all averaged within them; and
-    made a mask again, as large as explains the answers best and its complement worst (:func:`~dax_lightning.mosaic.cut_out`).
+    The map is the members' mean mask before the sigmoid, half of it averaged within the segments, and ``evidence`` times the
+    difference of mean answers with and without a place (:func:`~dax_lightning.mosaic.kept_minus_removed`), which tells for from
+    against; averaged within the segments; and made a mask again, as large as explains the answers best and its complement worst
+    (:func:`~dax_lightning.mosaic.cut_out`).
     The difference is taken over ``student_copies`` copies that the students answer at no cost, and what they get wrong is made
     good by their errors on the copies that were asked about (a control variate): it varies less with the seed than the black
     box's few answers alone.
