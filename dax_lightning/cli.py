@@ -24,6 +24,7 @@ USER_ERRORS = (InputError, HydraException, OmegaConfBaseException, Instantiation
 _OPTIONS = ("--package", "--config-path", "--config-name", "--config-dir", "--experimental-rerun", "--info")  # with a value
 _OWN = {"segmenter": "segmenter", "mosaic": "mosaic", "perturber": "perturber", "mask_network": "mask_network"}
 _OWN |= {"student": "student", "trainer": "training", "loss": "loss"}  # a group that explainers share → its name in an explainer
+_LOSS_VALUES = ("lam1", "lam2", "lam3", "ceiling")
 _VALUES = {
     "input": str | None,
     "target": int | str | None,
@@ -235,11 +236,15 @@ def idle_settings(cfg: Any, nodes: Mapping[str, tuple[str, Any]], overrides: Seq
         overrides: what was given on the command line, such as ``perturber.fill=zeros``.
     """
     used = " ".join(str(OmegaConf.to_container(node, resolve=False)) for _, node in nodes.values())
-    if "${mosaic}" in used:
-        used += str(OmegaConf.to_container(cfg.mosaic, resolve=False))
+    for part in ("mosaic", "loss", "losses"):
+        if f"${{{part}" in used and part in cfg:
+            used += str(OmegaConf.to_container(cfg[part], resolve=False))
     lines = []
     for override in overrides:
         group = re.split(r"[.=]", override)[0]
+        if group in _LOSS_VALUES and f"${{{group}}}" not in used:
+            told = f"the loss has its own, loss.{group}" if group in cfg.loss else "the loss has no such weight"
+            lines.append(f"{override} changes nothing: {told}")
         own = _OWN.get(group)
         if own is None or f"${{{group}" in used:
             continue

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dax_lightning.errors import SingleSegment
+from dax_lightning.errors import InputError, SingleSegment
 from dax_lightning.segment import Felzenszwalb, Quickshift, Segmenter, Slic
 
 OTHERS: tuple[Segmenter, ...] = (
@@ -165,7 +165,11 @@ def cut_out(
         graded: what the map itself, scaled to [0, 1], contributes, in [0, 1]; so that places within the mask are told apart.
 
     Returns:
-        Values in [0, 1]; zeros for a flat map.
+        Values in [0, 1]; zeros for a flat map. Places of one value are named together: where those of the highest are more than
+        ``largest``, these.
+
+    Raises:
+        InputError: ``largest`` is out of range.
 
     Example:
         >>> kept = torch.tensor([[True, True, True], [True, False, False], [False, True, True], [False, True, False]])
@@ -174,21 +178,30 @@ def cut_out(
         >>> (cut_out(saliency, kept, values, levels, torch.ones(4)) > 0.5)[0].tolist()
         [True, True, False, False, False, False]
     """
+    if not 0 < largest <= 0.5:
+        raise InputError(f"largest={largest}: wanted a share over 0, and no more than 0.5")
     low, high = saliency.min(), saliency.max()
     if not high > low:
         return torch.zeros_like(saliency)
     ranked = saliency.flatten().sort(descending=True)
-    sizes = (torch.logspace(math.log10(_SMALLEST), 0, _SIZES) * largest * len(ranked.values)).round().clamp_min(1).long().unique()
+    sizes = _sizes(ranked.values, largest)
     inside, outside = _shares_kept(ranked.indices, sizes, kept, levels)
     explained = _correlation(inside, values, weight) ** 2 - complement * _correlation(outside, values, weight) ** 2
-    size = int(sizes[explained > explained.max() - 1e-9].max())  # of equals the largest: whole segments
+    size = int(sizes[explained.argmax()])
     edge = ranked.values[size - 1 : size + 1].mean()  # between the last place that is named and the first that isn't
     mask = torch.sigmoid((saliency - edge) / (softness * _deviation(saliency)))
     return (1 - graded) * mask + graded * (saliency - low) / (high - low)
 
 
 _SMALLEST = 0.01  # of the largest area that may be named
-_SIZES = 48  # areas tried, each a tenth larger than the one before
+_TRIED = 48  # areas, each a tenth larger than the one before
+
+
+def _sizes(ranked: Float[Tensor, " places"], largest: float) -> Int[Tensor, " s"]:
+    """The areas to try. Equal values fall together, so each ends a run of them; the first run alone may be over ``largest``."""
+    ends = (ranked[1:] < ranked[:-1]).nonzero()[:, 0] + 1
+    wanted = (torch.logspace(math.log10(_SMALLEST), 0, _TRIED) * largest * len(ranked)).floor()
+    return ends[(torch.searchsorted(ends, wanted, right=True) - 1).clamp_min(0)].unique()
 
 
 def _shares_kept(
@@ -202,7 +215,7 @@ def _shares_kept(
     area = counts.view(segments, steps).double().cumsum(1)
     inside, outside = area[:, :-1], area[:, -1:] - area[:, :-1]
     rows = kept.double()
-    return rows @ inside / sizes, rows @ outside / (len(order) - sizes).clamp_min(1)
+    return rows @ inside / sizes, rows @ outside / (len(order) - sizes)
 
 
 def _correlation(shares: Float[Tensor, "n s"], values: Float[Tensor, " n"], weight: Float[Tensor, " n"]) -> Float[Tensor, " s"]:

@@ -320,6 +320,8 @@ def test_a_sweep_tells_which_dax_it_means(run, photo):
         (["trainer.max_epochs=1"], "trainer.max_epochs=1 changes nothing: dax has its own, explainer.training"),
         (["explainer=random", "segmenter.rows=2"], "segmenter.rows=2 changes nothing: random has none"),
         (["explainer=lime", "loss=v2"], "loss=v2 changes nothing: lime has none"),
+        (["lam3=0.1"], "lam3=0.1 changes nothing: the loss has its own, loss.lam3"),
+        (["lam1=0.1"], "lam1=0.1 changes nothing: the loss has no such weight"),
         (["explainer=lime", "perturber.fill=zeros"], None),
     ],
 )
@@ -479,7 +481,7 @@ def test_a_row_cut_off_is_made_again(run, album):
 
 @pytest.mark.parametrize(
     ("setting", "told"),
-    [("q=50", "q=40, now it is 50"), ("target=1", "target=None, now it is 1"), ("lam3=0.1", "lam3=0.5, now it is 0.1")],
+    [("q=50", "q=40, now it is 50"), ("target=1", "target=None, now it is 1"), ("loss.lam3=0.1", "loss.lam3=0.0, now it is 0.1")],
 )
 def test_another_setting_wants_another_folder(run, photo, setting, told):
     assert run(photo) == 0
@@ -525,7 +527,7 @@ def test_an_experiment_resumes_in_its_folder(whole_run):
 
 
 def test_a_bad_job_leaves_the_others(run, photo):
-    run.refused("lam3=-1: .* wanted 0 or more", "-m", photo, "lam3=0.5,-1,0.1")
+    run.refused("lam3=-1.0: .* 0 or more", "-m", photo, "loss.lam3=0.5,-1.0,0.1")
     with (run.folder / "summary.csv").open(newline="", encoding="utf-8") as file:
         assert [(row["job"], row["status"] == "failed") for row in csv.DictReader(file)] == [("0", False), ("2", False)]
     assert "job 1" in (run.folder / "report.html").read_text(encoding="utf-8")

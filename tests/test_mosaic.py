@@ -7,11 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import dax_lightning.mosaic as many
 from dax_lightning.answers import log_odds
 from dax_lightning.baselines.mosaic import LimeOnMosaic, RiseOnMosaic
-from dax_lightning.dax import CounterfactualLoss, MaskNetwork, MlpStudent, MosaicDax, Training
-from dax_lightning.dax.data import Batch, PerturbationDataModule, PooledCopies
-from dax_lightning.dax.module import DaxModule, Ensemble
+from dax_lightning.dax import CounterfactualLoss, MaskNetwork, MlpStudent, MosaicDax, Training, mosaic
+from dax_lightning.dax.data import PooledCopies
+from dax_lightning.dax.module import DaxModule, Ensemble, Recorder
 from dax_lightning.dax.mosaic import SegmentMask
 from dax_lightning.errors import InputError
 from dax_lightning.metrics.sensitivity import rank_correlation
@@ -164,19 +165,39 @@ def test_the_cut_is_as_large_as_what_the_answers_are_about(height, width):
     assert size / 2 <= over <= 2 * size
 
 
-def test_the_share_that_explains_by_plain_lines():
+def test_the_shares_and_correlations_by_plain_lines():
     saliency, kept = torch.rand(SIDE, SIDE), random_kept(80)
     values, weight = torch.randn(80) + kept[:, LEVELS[0, 0, 0]].float(), torch.rand(80) + 0.1
     shown = kept[:, LEVELS].any(1).flatten(1).double()
-    order = saliency.flatten().argsort(descending=True)
-    scores = []
-    for size in range(1, int(0.45 * SIDE**2) + 1):
-        top = torch.isin(torch.arange(SIDE**2), order[:size])
-        r = [np.cov(shown[:, part].mean(1), values, aweights=weight, ddof=0) for part in (top, ~top)]
-        r = [max(0, float(c[0, 1] / (c[0, 0] * c[1, 1]) ** 0.5)) for c in r]
-        scores.append(r[0] ** 2 - 0.5 * r[1] ** 2)
-    named = int((cut_out(saliency, kept, values, LEVELS, weight, graded=0.0, softness=1e-3) > 0.5).sum())
-    assert scores[named - 1] == pytest.approx(max(scores), abs=0.01)  # not every size is tried
+    order, sizes = saliency.flatten().argsort(descending=True), torch.tensor([1, 17, 60])
+    found = many._shares_kept(order, sizes, kept, LEVELS)
+    for column, size in enumerate(sizes.tolist()):
+        for shares, part in zip(found, (order[:size], order[size:]), strict=True):
+            mean = shown[:, part].mean(1)
+            torch.testing.assert_close(shares[:, column], mean)
+            c = np.cov(mean, values, aweights=weight, ddof=0)
+            r = many._correlation(shares, values, weight)[column].item()
+            assert r == pytest.approx(max(0.0, c[0, 1] / (c[0, 0] * c[1, 1]) ** 0.5), abs=1e-6)
+
+
+def test_equal_places_are_named_together_and_no_more_than_the_largest_share():
+    levels = stacked([Grid(3, 3)(torch.zeros(3, 30, 30))])
+    saliency = torch.tensor([9.0, 8, 7, 6, 5, 4, 3, 2, 1])[levels[0]]
+    assert many._sizes(saliency.flatten().sort(descending=True).values, 0.45).tolist() == [100, 200, 300, 400]
+    kept = torch.rand(200, 9) < 0.5
+    values = kept[:, :6].float().mean(1)  # what is more than may be named
+    cut = cut_out(saliency, kept, values, levels, torch.ones(200))
+    assert (cut > 0.5).sum() == 400
+    assert not ((cut > 0.2) & (cut < 0.8)).any()
+    half = (levels[0] > 4).float()  # not even the first run of equals is small enough
+    assert (cut_out(half, kept, values, levels, torch.ones(200)) > 0.5).sum() == 400
+
+
+@pytest.mark.parametrize("largest", [0.0, 0.6, -1.0, float("nan")])
+def test_a_bad_largest_share_is_named(largest):
+    truth = torch.arange(400).view(20, 20) < 80
+    with pytest.raises(InputError, match=f"largest={largest}: wanted a share over 0"):
+        cut_out(truth.float(), *copies_of_cells(20, 50, truth), largest=largest)
 
 
 def test_no_more_than_the_largest_share_is_named():
@@ -219,8 +240,8 @@ def test_an_ensemble_is_the_mean_of_its_members():
     ]
     whole, copies = Ensemble(members), torch.rand(5, 3, 8, 8)
     torch.testing.assert_close(whole(copies), torch.stack([member(copies) for member in members]).mean(0))
-    batch = Batch(copies, torch.ones(5, 1, 8, 8), torch.zeros(5), torch.ones(5))
-    torch.testing.assert_close(whole.answers(batch), torch.stack([member.answers(batch) for member in members]).mean(0))
+    seen = (copies, torch.ones(5, 1, 8, 8))
+    torch.testing.assert_close(whole.answers(*seen), torch.stack([member.answers(*seen) for member in members]).mean(0))
     trained = {id(p) for group in whole.configure_optimizers().param_groups for p in group["params"]}
     assert trained == {id(p) for member in members for p in member.parameters()}
 
@@ -264,50 +285,76 @@ def test_few_copies_train_as_long_as_many(noisy_image):
     assert 0 < notes["named"] <= 0.45
 
 
-def test_copies_that_nobody_is_asked_about_look_like_those_that_are():
-    box, perturber = QuarterBox(), Perturber(fill="zeros", kept_share=0.3)
-    x = torch.rand(3, 32, 32)
-    data = PerturbationDataModule(box, perturber, x, FIXED(x), 0, 50, torch.Generator(), resolution=8)
+def mosaic_and_data(**settings):
+    dax = MosaicDax(QuarterBox(), FIXED, q=60, student_copies=500, **settings)
+    data = dax._data(torch.rand(3, 32, 32), 0, torch.Generator().manual_seed(3), None)
     data.setup()
-    asked = data._dataset(torch.arange(50))[list(range(50))]
-    again = [torch.cat(parts) for parts in zip(*data.batches(data.kept, size=7), strict=True)]
-    torch.testing.assert_close(again[0], asked.copies)
-    torch.testing.assert_close(again[1], asked.kept)
-    torch.testing.assert_close(again[3], data.weight)
-    torch.testing.assert_close(data.teacher, asked.teacher)
-    assert again[2].isnan().all()
-    assert box.seen == 50
+    return dax, data
+
+
+def test_students_answer_without_chance_and_without_a_query():
+    dax, data = mosaic_and_data()
+    module, seen = dax._module(data).train(), data.black_box.queries
+    once, twice = (mosaic._answers(module, data, data.kept) for _ in "ab")
+    assert torch.equal(once, twice)
+    module.eval()
+    torch.testing.assert_close(once, module.answers(*data.pool(data.kept)))
+    assert data.black_box.queries == seen
 
 
 @pytest.mark.parametrize("space", ["log_odds", "probability"])
-def test_a_perfect_student_gives_the_evidence_of_many_copies_and_a_silent_one_that_of_the_real(space, monkeypatch):
-    from dax_lightning.dax import mosaic
-
-    x, settings = torch.rand(3, 32, 32), {"perturber": Perturber(fill="zeros", weight="uniform"), "targets": space}
-    dax = MosaicDax(QuarterBox(), FIXED, q=60, student_copies=500, **settings)
-    data = dax._data(x, 0, torch.Generator().manual_seed(3), None)
-    data.setup()
+@pytest.mark.parametrize("weight", ["uniform", "lime"])
+def test_the_evidence_is_the_students_where_they_are_right_and_the_real_where_they_are_silent(space, weight, monkeypatch):
+    dax, data = mosaic_and_data(perturber=Perturber(fill="zeros", weight=weight), targets=space)
     module, few = dax._module(data), kept_minus_removed(data.kept, data.teacher, data.segments, data.weight)
-    assert torch.equal(MosaicDax(QuarterBox(), FIXED, student_copies=0, **settings)._effect(data, module), few)
+    dax.student_copies, many = 0, dax.student_copies
+    assert torch.equal(dax._effect(data, module), few)
 
+    dax.student_copies = many
     monkeypatch.setattr(mosaic, "_answers", lambda *given: torch.zeros(len(given[-1])))
     torch.testing.assert_close(dax._effect(data, module), few)
 
     def truly(*given):
         """As the box itself, on the students' scale."""
-        rows = painted(x, torch.zeros_like(x), data.segments, given[-1])
+        rows = painted(data.x, torch.zeros_like(data.x), data.segments, given[-1])
         return data.targets(QuarterBox()(rows)[:, 0])
 
     monkeypatch.setattr(mosaic, "_answers", truly)
-    before = data.generator.get_state()
-    many = dax._effect(data, module)
+    before, level = data.generator.get_state(), level_of(data.segments, data.x)
+    found = dax._effect(data, module)
     data.generator.set_state(before)
-    more = dax.perturber.subsets(500, level_of(data.segments, x), data.generator)
-    torch.testing.assert_close(many, kept_minus_removed(more, truly(more), data.segments, torch.ones(500)))
+    more = dax.perturber.subsets(many, level, data.generator)
+    weights = dax.perturber.closeness(more, level)
+    assert (weights.min() < 1) == (weight == "lime")
+    torch.testing.assert_close(found, kept_minus_removed(more, truly(more), data.segments, weights))
+
+
+@pytest.mark.parametrize("weight", ["uniform", "lime"])
+def test_the_map_is_cut_by_the_answers_and_their_weights(weight):
+    dax, data = mosaic_and_data(perturber=Perturber(fill="zeros", weight=weight), evidence=0.0)
+    module, recorder = dax._module(data), Recorder(lambda: torch.zeros(8, 8))
+    recorder.masks.append(torch.zeros(8, 8))
+    with torch.no_grad():
+        for part in module.modules():
+            if isinstance(part, SegmentMask):
+                part.values.normal_()
+    dax.largest = 0.0
+    graded = dax._read(data.x, data, module, recorder)
+    dax.largest = 0.45
+    cut = dax._read(data.x, data, module, recorder)
+    assert "named" not in graded.notes
+    torch.testing.assert_close(cut.saliency, cut_out(graded.saliency, data.kept, data.teacher, data.segments, data.weight))
 
 
 def test_students_answer_many_copies_so_seeds_agree_better(noisy_image):
-    settings = {"mosaic": FIXED, "perturber": Perturber(fill="zeros", weight="uniform"), "training": training(), "q": 100}
+    settings = {
+        "mosaic": FIXED,
+        "perturber": Perturber(fill="zeros", weight="uniform"),
+        "training": training(),
+        "q": 100,
+        "members": 1,
+        "min_steps": 0,
+    }
     agreement = []
     for copies in (0, 2000):
         made = [

@@ -1,7 +1,6 @@
 """The perturbed copies of one input and the black box's answers to them, as a LightningDataModule."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, S
 
 from dax_lightning.answers import TargetSpace, ask, log_odds
 from dax_lightning.black_box.base import BlackBox
-from dax_lightning.perturb import Perturber, filled, level_of
+from dax_lightning.perturb import Perturber, filled
 
 
 class Batch(NamedTuple):
@@ -203,12 +202,6 @@ class PerturbationDataModule(pl.LightningDataModule):
     def teacher(self) -> Float[Tensor, " n"]:
         """The black box's answer to each copy, on the students' scale."""
         return self.targets(self.probability)
-
-    def batches(self, kept: Bool[Tensor, "n j"], size: int = 256) -> Iterator[Batch]:
-        """Copies that keep these segments, as the networks see them; the black box is not asked, so ``teacher`` is NaN."""
-        for rows in kept.split(size):
-            unknown = torch.full((len(rows),), math.nan)
-            yield Batch(*self.pool(rows), unknown, self.perturber.closeness(rows, level_of(self.segments, self.x)))
 
     def _dataset(self, rows: Tensor) -> _Copies:
         return _Copies(self.pool, self.kept[rows], self.teacher[rows], self.weight[rows] / self.weight[self.train_rows].mean())

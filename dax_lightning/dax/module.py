@@ -54,22 +54,24 @@ class DaxModule(pl.LightningModule):
         """The mask of each copy, in (0, 1): one for all channels, or one for each channel the student sees."""
         return self.mask_network(copies)
 
-    def score(self, batch: Batch, mask: Float[Tensor, "n m h w"]) -> Float[Tensor, " n"]:
-        """The student's answer to the masked copies, on the scale of ``batch.teacher``."""
-        seen = torch.cat([batch.copies, batch.kept], 1) if self.sees_kept else batch.copies
+    def score(
+        self, copies: Float[Tensor, "n c h w"], kept: Float[Tensor, "n 1 h w"], mask: Float[Tensor, "n m h w"]
+    ) -> Float[Tensor, " n"]:
+        """The student's answer to the masked copies, on the scale of :class:`~dax_lightning.dax.data.Targets`."""
+        seen = torch.cat([copies, kept], 1) if self.sees_kept else copies
         answer = self.student(seen * mask)
         return answer.sigmoid() if self.space == "probability" else answer
 
     def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Float[Tensor, " n"]]:
         """The loss's terms on a batch, and the student's answers."""
         mask = self(batch.copies)
-        kept = self.score(batch, mask)
-        rest = self.score(batch, 1 - mask) if self.loss.needs_rest else None
+        kept = self.score(batch.copies, batch.kept, mask)
+        rest = self.score(batch.copies, batch.kept, 1 - mask) if self.loss.needs_rest else None
         return self.loss(kept, rest, batch.teacher, mask.mean(1, keepdim=True), batch.weight), kept
 
-    def answers(self, batch: Batch) -> Float[Tensor, " n"]:
-        """The student's answers to copies through the mask, on the scale of ``batch.teacher``."""
-        return self.score(batch, self(batch.copies))
+    def answers(self, copies: Float[Tensor, "n c h w"], kept: Float[Tensor, "n 1 h w"]) -> Float[Tensor, " n"]:
+        """The student's answers to copies through its mask, on the scale of :class:`~dax_lightning.dax.data.Targets`."""
+        return self.score(copies, kept, self(copies))
 
     def training_step(self, batch: Batch) -> Tensor:
         """One step of both networks."""
@@ -136,9 +138,9 @@ class Ensemble(DaxModule):
         losses, answers = zip(*(member.terms(batch) for member in self.members), strict=True)
         return {name: torch.stack([terms[name] for terms in losses]).mean(0) for name in losses[0]}, torch.stack(answers).mean(0)
 
-    def answers(self, batch: Batch) -> Float[Tensor, " n"]:
+    def answers(self, copies: Float[Tensor, "n c h w"], kept: Float[Tensor, "n 1 h w"]) -> Float[Tensor, " n"]:
         """The students' mean answers, each through its own mask."""
-        return torch.stack([member.answers(batch) for member in self.members]).mean(0)
+        return torch.stack([member.answers(copies, kept) for member in self.members]).mean(0)
 
 
 class Recorder(pl.Callback):

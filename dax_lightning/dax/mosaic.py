@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from dax_lightning.answers import TargetSpace
 from dax_lightning.black_box.base import BlackBox
-from dax_lightning.dax.data import Batch, PerturbationDataModule
+from dax_lightning.dax.data import PerturbationDataModule
 from dax_lightning.dax.explainer import Distiller, Reading, Training
 from dax_lightning.dax.losses import CounterfactualLoss, DaxLoss
 from dax_lightning.dax.module import DaxModule, Ensemble, Recorder
 from dax_lightning.dax.networks import MlpStudent
+from dax_lightning.device import one_thread
 from dax_lightning.errors import InputError
 from dax_lightning.mosaic import Mosaic, averaged_within, cut_out, kept_minus_removed, standardised
 from dax_lightning.perturb import MIXED, Perturber, level_of
@@ -71,11 +72,11 @@ class MosaicDax(Distiller):
     difference of mean answers with and without a place (:func:`~dax_lightning.mosaic.kept_minus_removed`), which tells for from
     against; averaged within the segments; and made a mask again, as large as explains the answers best and its complement worst
     (:func:`~dax_lightning.mosaic.cut_out`).
-    The difference is taken over ``student_copies`` copies that the students answer at no cost, and what they get wrong is made
-    good by their errors on the copies that were asked about (a control variate): it varies less with the seed than the black
-    box's few answers alone.
+    The difference is taken over ``student_copies`` copies that the students answer at no cost, and corrected by their errors on
+    the copies that were asked about (a control variate, though students were trained on most of these: of few copies they learn
+    the answers by heart, and little is corrected). It varies less with the seed than the black box's few answers alone.
 
-    ``notes["named"]`` is the share of the places whose mask is over one half.
+    ``notes["named"]`` is the share of the places whose mask is over one half, where there is a cut.
 
     Args:
         black_box: what is explained.
@@ -111,7 +112,7 @@ class MosaicDax(Distiller):
     """
 
     name: ClassVar[str] = "dax"
-    slower: ClassVar[str] = "lower explainer.training.lr_mask and explainer.training.lr_student, loss.ceiling=1"
+    slower: ClassVar[str] = "lower explainer.training.lr_mask and explainer.training.lr_student"
     gentler: ClassVar[str] = "explainer.perturber.kept_share_max=0.95"
     other_fill: ClassVar[str] = "explainer.perturber.fill=zeros"
 
@@ -169,11 +170,13 @@ class MosaicDax(Distiller):
         masks = [mask for mask in module.modules() if isinstance(mask, SegmentMask)]
         learned = torch.stack([mask.places(data.segments) for mask in masks]).mean(0)
         learned = standardised(learned + averaged_within(learned, data.segments))
-        mixed = learned + self.evidence * standardised(self._effect(data, module))
-        saliency = averaged_within(mixed, data.segments)
+        if self.evidence:
+            learned = learned + self.evidence * standardised(self._effect(data, module))
+        saliency, notes = averaged_within(learned, data.segments), {}
         if self.largest:
             saliency = cut_out(saliency, data.kept, data.teacher, data.segments, data.weight, self.largest)
-        return Reading(saliency, {"named": (saliency > 0.5).float().mean().item()}, torch.stack(recorder.masks))
+            notes["named"] = (saliency > 0.5).float().mean().item()
+        return Reading(saliency, notes, torch.stack(recorder.masks))
 
     def _effect(self, data: PerturbationDataModule, module: DaxModule) -> Float[Tensor, "h w"]:
         """The difference of mean answers: the students' to many copies, and what they get wrong on the real ones."""
@@ -189,5 +192,6 @@ class MosaicDax(Distiller):
 @torch.no_grad()
 def _answers(module: DaxModule, data: PerturbationDataModule, kept: Bool[Tensor, "n j"]) -> Float[Tensor, " n"]:
     module.eval()
-    batches = (Batch(*(part.to(module.device) for part in batch)) for batch in data.batches(kept))
-    return torch.cat([module.answers(batch).cpu() for batch in batches])
+    with one_thread():
+        pooled = (data.pool(rows) for rows in kept.split(256))
+        return torch.cat([module.answers(*(part.to(module.device) for part in pair)).cpu() for pair in pooled])

@@ -15,7 +15,7 @@ from dax_lightning.baselines.masks import mean_by_place
 from dax_lightning.baselines.rise import smooth_masks
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.dax import MlpStudent, SparseLoss, Training
-from dax_lightning.dax.data import Batch, PerturbationDataModule
+from dax_lightning.dax.data import PerturbationDataModule
 from dax_lightning.dax.explainer import Distiller, Reading
 from dax_lightning.dax.module import DaxModule, Recorder
 from dax_lightning.errors import InputError
@@ -207,6 +207,4 @@ def answers(module: DaxModule, copies: Float[Tensor, "n c a b"], kept: Float[Ten
         >>> answers(module, torch.zeros(2, 3, 4, 4), torch.ones(2, 1, 4, 4)).shape
         torch.Size([2])
     """
-    copies, kept = copies.to(module.device), kept.to(module.device)
-    empty = torch.zeros(len(copies))
-    return module.score(Batch(copies, kept, empty, empty), module(copies)).detach().cpu()
+    return module.answers(copies.to(module.device), kept.to(module.device)).detach().cpu()
