@@ -174,7 +174,7 @@ def cut_out(
     Example:
         >>> kept = torch.tensor([[True, True, True], [True, False, False], [False, True, True], [False, True, False]])
         >>> values, levels = torch.tensor([2.0, 2.1, 0.0, 0.1]), torch.tensor([[[0, 0, 1, 1, 2, 2]]])
-        >>> saliency = torch.tensor([[0.9, 0.8, 0.5, 0.4, 0.1, 0.0]])
+        >>> saliency = torch.tensor([[0.9, 0.9, 0.5, 0.4, 0.1, 0.0]])
         >>> (cut_out(saliency, kept, values, levels, torch.ones(4)) > 0.5)[0].tolist()
         [True, True, False, False, False, False]
     """
