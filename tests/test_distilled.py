@@ -11,9 +11,9 @@ from dax_lightning.baselines.forest import Forest
 from dax_lightning.baselines.lime import Lime
 from dax_lightning.dax import Dax, MaskNetwork, MlpStudent, SparseLoss, Training
 from dax_lightning.dax.dame import ChannelMasks, Dame, half_in_hsv, hsv
-from dax_lightning.dax.module import DaxModule
+from dax_lightning.dax.module import DaxModule, answers
 from dax_lightning.distilled import StudentLime, StudentRise
-from dax_lightning.distilled.explainers import Open, answers
+from dax_lightning.distilled.explainers import Open
 from dax_lightning.errors import InputError
 from dax_lightning.perturb import Perturber
 from dax_lightning.segment import Grid

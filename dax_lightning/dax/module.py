@@ -143,6 +143,23 @@ class Ensemble(DaxModule):
         return torch.stack([member.answers(copies, kept) for member in self.members]).mean(0)
 
 
+def answers(module: DaxModule, copies: Float[Tensor, "n c h w"], kept: Float[Tensor, "n 1 h w"]) -> Float[Tensor, " n"]:
+    """What a trained student says of pooled copies, on its own scale; wherever it was trained, the result is on the CPU.
+
+    Args:
+        module: the student and its mask, trained.
+        copies: pooled, values in [-1, 1].
+        kept: share of each cell that was kept.
+
+    Example:
+        >>> from dax_lightning.dax import MaskNetwork, MlpStudent, SparseLoss
+        >>> module = DaxModule(MaskNetwork(3), MlpStudent(4, (8, 8)), SparseLoss())
+        >>> answers(module, torch.zeros(2, 3, 8, 8), torch.ones(2, 1, 8, 8)).shape
+        torch.Size([2])
+    """
+    return module.answers(copies.to(module.device), kept.to(module.device)).detach().cpu()
+
+
 class Recorder(pl.Callback):
     """Keeps, for each epoch, all that was logged and the mask of the unperturbed input.
 

@@ -14,7 +14,7 @@ from dax_lightning.black_box.base import BlackBox
 from dax_lightning.dax.data import PerturbationDataModule
 from dax_lightning.dax.explainer import Distiller, Reading, Training
 from dax_lightning.dax.losses import CounterfactualLoss, DaxLoss
-from dax_lightning.dax.module import DaxModule, Ensemble, Recorder
+from dax_lightning.dax.module import DaxModule, Ensemble, Recorder, answers
 from dax_lightning.dax.networks import MlpStudent
 from dax_lightning.device import one_thread
 from dax_lightning.errors import InputError
@@ -193,5 +193,4 @@ class MosaicDax(Distiller):
 def _answers(module: DaxModule, data: PerturbationDataModule, kept: Bool[Tensor, "n j"]) -> Float[Tensor, " n"]:
     module.eval()
     with one_thread():
-        pooled = (data.pool(rows) for rows in kept.split(256))
-        return torch.cat([module.answers(*(part.to(module.device) for part in pair)).cpu() for pair in pooled])
+        return torch.cat([answers(module, *data.pool(rows)) for rows in kept.split(256)])

@@ -17,9 +17,9 @@ from dax_lightning.black_box.base import BlackBox
 from dax_lightning.dax import MlpStudent, SparseLoss, Training
 from dax_lightning.dax.data import PerturbationDataModule
 from dax_lightning.dax.explainer import Distiller, Reading
-from dax_lightning.dax.module import DaxModule, Recorder
+from dax_lightning.dax.module import DaxModule, Recorder, answers
 from dax_lightning.errors import InputError
-from dax_lightning.perturb import Perturber
+from dax_lightning.perturb import Perturber, level_of
 from dax_lightning.segment import Segmenter
 
 _AT_ONCE = 256  # copies the student is asked about at once
@@ -126,10 +126,11 @@ class StudentLime(StudentFirst):
     name: ClassVar[str] = "student_lime"
 
     def _explain_student(self, data: PerturbationDataModule, module: DaxModule) -> Float[Tensor, "h w"]:
-        batches = self.perturber(data.x, data.segments, self.copies, data.generator)
-        rows = [(b.kept, b.weight, answers(module, *data.pool(b.kept))) for b in batches]
-        kept, weight, values = (torch.cat(column) for column in zip(*rows, strict=True))
-        return weighted_ridge(kept, values, weight).importance[data.segments]
+        level = level_of(data.segments, data.x)
+        kept = self.perturber.subsets(self.copies, level, data.generator)
+        kept[0] = True  # the input itself
+        values = torch.cat([answers(module, *data.pool(rows)) for rows in kept.split(_AT_ONCE)])
+        return weighted_ridge(kept, values, self.perturber.closeness(kept, level)).importance[data.segments]
 
 
 class StudentRise(StudentFirst):
@@ -192,19 +193,3 @@ class StudentRise(StudentFirst):
             n = min(_AT_ONCE, self.copies - start)
             draws = torch.rand(n, self.cells**2 + 2, generator=data.generator)
             yield smooth_masks((draws[:, :-2] < 0.5).float().view(n, self.cells, self.cells), draws[:, -2:], data.pool.size)
-
-
-def answers(module: DaxModule, copies: Float[Tensor, "n c a b"], kept: Float[Tensor, "n 1 a b"]) -> Float[Tensor, " n"]:
-    """What the trained student says of pooled copies, on its own scale.
-
-    Args:
-        module: the student, trained.
-        copies: pooled, values in [-1, 1].
-        kept: share of each cell that was kept.
-
-    Example:
-        >>> module = DaxModule(Open(), MlpStudent(4, (4, 4)), SparseLoss())
-        >>> answers(module, torch.zeros(2, 3, 4, 4), torch.ones(2, 1, 4, 4)).shape
-        torch.Size([2])
-    """
-    return module.answers(copies.to(module.device), kept.to(module.device)).detach().cpu()
