@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
+from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
 from dax_lightning.errors import InputError, SingleSegment
@@ -112,6 +113,76 @@ def kept_minus_removed(
     return (total / shown.clamp_min(1e-9) + total / (weight.sum() - shown).clamp_min(1e-9)).float()
 
 
+@dataclass(frozen=True)
+class Additive:
+    """What each place adds to the answer, as far as places add up."""
+
+    saliency: Float[Tensor, "h w"]
+    """What each place adds, any scale."""
+    r2: float
+    """The share of the answers' variance within the partitions that this sum foretells for a copy left out; at most 1."""
+
+
+def additive(
+    kept: Bool[Tensor, "n j"], values: Float[Tensor, " n"], levels: Int[Tensor, "p h w"], weight: Float[Tensor, " n"]
+) -> Additive:
+    """A single ridge regression on the copies of all partitions: the answer as a sum over the places that a copy keeps.
+
+    What a place adds is the sum of a coefficient for each segment that it lies in, and each copy, whatever its partition, informs
+    all of them: with its overlap with their areas. So it is finer than any of the partitions, and what one of a segment's places
+    adds isn't spread over the others, as it is in means. The penalty is the one with the least error for copies left out; a
+    coefficient for a share of a segment's area is as likely to be large for each segment (its prior variance goes as 1 / area).
+
+    Args:
+        kept: which segments each copy kept, of one partition a copy.
+        values: the answers; what they are on average for each partition doesn't count.
+        levels: the partitions.
+        weight: of each copy.
+
+    Example:
+        >>> levels = torch.tensor([[[0, 0, 1, 1]], [[2, 3, 3, 4]]])  # no segment is the second place alone
+        >>> rows = ["10000", "01000", "00101", "00110", "00001", "00010"]  # the segments that each of six copies keeps
+        >>> kept = torch.tensor([[segment == "1" for segment in row] for row in rows])
+        >>> seen = kept[:, levels].any(1)  # (6, 1, 4): the places
+        >>> found = additive(kept, seen[:, 0, 1].float(), levels, torch.ones(6))
+        >>> int(found.saliency.argmax()), round(found.r2, 3)
+        (1, 1.0)
+    """
+    ids, count = levels.flatten(1), kept.shape[1]
+    pairs = (ids[:, None] * count + ids).flatten().bincount(minlength=count * count)
+    overlap = pairs.view(count, count).double() / ids.shape[1]
+    scale = overlap.diagonal().rsqrt()
+    root, group = weight.double().sqrt(), _groups(kept, levels)
+    rows, answers = (
+        root[:, None] * _centred(each, group, weight) for each in (kept.double() @ overlap * scale, values.double()[:, None])
+    )
+    variance = answers.square().mean().item()
+    strongest = torch.linalg.matrix_norm(rows, 2).item() ** 2
+    if not variance > 1e-18 or not strongest > 0:
+        return Additive(torch.zeros(levels.shape[1:]), 0.0)
+    model = RidgeCV((strongest * _PENALTIES).numpy(), fit_intercept=False).fit(rows.numpy(), answers[:, 0].numpy())
+    loss = -torch.as_tensor(model.best_score_).item()  # mean squared error of copies left out, one at a time
+    found = (torch.from_numpy(model.coef_) * scale)[levels].sum(0).float()
+    return Additive(found, 1 - loss / variance)
+
+
+_PENALTIES = torch.logspace(-5, 1, 25, dtype=torch.float64)  # in parts of the strongest direction's variance
+
+
+def _groups(kept: Bool[Tensor, "n j"], levels: Int[Tensor, "p h w"]) -> Int[Tensor, " n"]:
+    """Copies that kept segments of the same partition are of one group; so are those that kept nothing, or everything."""
+    shown = torch.stack([kept[:, one.unique()].any(1) for one in levels], 1)
+    return shown.unique(dim=0, return_inverse=True)[1]
+
+
+def _centred(rows: Float[Tensor, "n k"], group: Int[Tensor, " n"], weight: Float[Tensor, " n"]) -> Float[Tensor, "n k"]:
+    """The rows less their group's weighted mean."""
+    weight, count = weight.to(rows.dtype), int(group.max()) + 1
+    sums = rows.new_zeros(count, rows.shape[1]).index_add(0, group, weight[:, None] * rows)
+    total = weight.new_zeros(count).index_add(0, group, weight)
+    return rows - (sums / total.clamp_min(1e-12)[:, None])[group]
+
+
 def averaged_within(saliency: Float[Tensor, "h w"], levels: Int[Tensor, "p h w"]) -> Float[Tensor, "h w"]:
     """Each place gets the mean of its segment, then the mean over the partitions: the map follows edges that several agree on.
 
@@ -150,8 +221,8 @@ def cut_out(
 
     The threshold is where the mask explains the answers best and its complement worst, which is what the counterfactual loss
     asks of a mask: the highest of ``r²(share kept inside) - complement · r²(share kept outside)``, where r is the correlation
-    with the answers over all copies, no less than 0. No query is spent. At most the share ``largest`` of all places lies above
-    it: a mask that names most of the picture says little.
+    with the answers among the copies of each partition, no less than 0. No query is spent. At most the share ``largest`` of all
+    places lies above it: a mask that names most of the picture says little.
 
     Args:
         saliency: any scale.
@@ -185,8 +256,11 @@ def cut_out(
         return torch.zeros_like(saliency)
     ranked = saliency.flatten().sort(descending=True)
     sizes = _sizes(ranked.values, largest)
-    inside, outside = _shares_kept(ranked.indices, sizes, kept, levels)
-    explained = _correlation(inside, values, weight) ** 2 - complement * _correlation(outside, values, weight) ** 2
+    group = _groups(kept, levels)
+    inside, outside = (
+        _correlation(shares, values, group, weight) for shares in _shares_kept(ranked.indices, sizes, kept, levels)
+    )
+    explained = inside**2 - complement * outside**2
     size = int(sizes[explained.argmax()])
     edge = ranked.values[size - 1 : size + 1].mean()  # between the last place that is named and the first that isn't
     mask = torch.sigmoid((saliency - edge) / (softness * _deviation(saliency)))
@@ -218,12 +292,14 @@ def _shares_kept(
     return rows @ inside / sizes, rows @ outside / (len(order) - sizes)
 
 
-def _correlation(shares: Float[Tensor, "n s"], values: Float[Tensor, " n"], weight: Float[Tensor, " n"]) -> Float[Tensor, " s"]:
-    """Of each column with the values, weighted; 0 where it is negative or either is constant."""
-    share = (weight / weight.sum()).double()
-    shares, values = (each - share @ each for each in (shares, values.double()))
-    size = ((share @ shares**2) * (share @ values**2)).sqrt()
-    return ((share * values) @ shares / size.clamp_min(1e-12)).clamp_min(0)
+def _correlation(
+    shares: Float[Tensor, "n s"], values: Float[Tensor, " n"], group: Int[Tensor, " n"], weight: Float[Tensor, " n"]
+) -> Float[Tensor, " s"]:
+    """Of each column with the values, weighted, within the groups; 0 where it is negative or either is constant."""
+    weight = weight.double()
+    shares, answers = (_centred(each.double(), group, weight) for each in (shares, values[:, None]))
+    size = ((weight @ shares**2) * (weight @ answers**2)).sqrt()
+    return ((weight * answers[:, 0]) @ shares / size.clamp_min(1e-12)).clamp_min(0)
 
 
 def _deviation(saliency: Tensor) -> float:

@@ -9,14 +9,15 @@ import torch.nn.functional as F
 
 import dax_lightning.mosaic as many
 from dax_lightning.answers import log_odds
-from dax_lightning.baselines.mosaic import LimeOnMosaic, RiseOnMosaic
+from dax_lightning.baselines.lime import weighted_ridge
+from dax_lightning.baselines.mosaic import LimeOnMosaic, RidgeOnMosaic, RiseOnMosaic
 from dax_lightning.dax import CounterfactualLoss, MaskNetwork, MlpStudent, MosaicDax, Training, mosaic
 from dax_lightning.dax.data import PooledCopies
 from dax_lightning.dax.module import DaxModule, Ensemble, Recorder
 from dax_lightning.dax.mosaic import SegmentMask
 from dax_lightning.errors import InputError
 from dax_lightning.metrics.sensitivity import rank_correlation
-from dax_lightning.mosaic import Mosaic, averaged_within, cut_out, kept_minus_removed, stacked, standardised
+from dax_lightning.mosaic import Mosaic, additive, averaged_within, cut_out, kept_minus_removed, stacked, standardised
 from dax_lightning.perturb import Perturber, closeness, filled, level_of, painted
 from dax_lightning.segment import Felzenszwalb, FromCase, Grid
 from tests.conftest import QuarterBox
@@ -175,9 +176,86 @@ def test_the_shares_and_correlations_by_plain_lines():
         for shares, part in zip(found, (order[:size], order[size:]), strict=True):
             mean = shown[:, part].mean(1)
             torch.testing.assert_close(shares[:, column], mean)
-            c = np.cov(mean, values, aweights=weight, ddof=0)
-            r = many._correlation(shares, values, weight)[column].item()
+            there = np.stack([mean.numpy(), values.double().numpy()])
+            for group in many._groups(kept, LEVELS).unique():
+                mine = (many._groups(kept, LEVELS) == group).numpy()
+                there[:, mine] -= np.average(there[:, mine], axis=1, weights=weight[mine])[:, None]
+            c = (there * weight.numpy()) @ there.T
+            r = many._correlation(shares, values, many._groups(kept, LEVELS), weight)[column].item()
             assert r == pytest.approx(max(0.0, c[0, 1] / (c[0, 0] * c[1, 1]) ** 0.5), abs=1e-6)
+
+
+def test_copies_of_a_partition_are_compared_with_each_other():
+    kept = random_kept(60)
+    kept[5] = False
+    partition = torch.where(kept.any(1), level_of(LEVELS, X)[kept.int().argmax(1)], -1)
+    found = many._groups(kept, LEVELS)
+    assert torch.equal(found[:, None] == found, partition[:, None] == partition)
+
+
+def where_places_add_up(n, noise=0.0):
+    """Copies; answers that are a sum over the kept places, and something else for each partition; what a place adds; weights."""
+    adds, kept = torch.rand(SIDE, SIDE), random_kept(n)
+    adds[2:5, 6:9] += 3
+    values = (kept[:, LEVELS].any(1) * adds).mean((1, 2)) + level_of(LEVELS, X)[kept.int().argmax(1)]
+    return kept, values + noise * torch.randn(n), adds, torch.rand(n) + 0.5
+
+
+def test_what_places_add_is_found_for_the_segments_of_all_partitions():
+    kept, values, adds, weight = where_places_add_up(800)
+    found = additive(kept, values, LEVELS, weight)
+    assert found.r2 > 0.999
+    torch.testing.assert_close(sums_over_segments(found.saliency), sums_over_segments(adds), atol=0.1, rtol=0.02)
+
+
+def sums_over_segments(saliency):
+    return torch.zeros(21).index_add(0, LEVELS.flatten(), saliency.flatten().repeat(len(LEVELS)))
+
+
+def test_fewer_copies_of_each_partition_are_enough_for_all_together():
+    kept, values, adds, weight = where_places_add_up(40, noise=0.02)
+    level, alone = level_of(LEVELS, X), torch.zeros(21)
+    for number in range(3):
+        rows = kept[:, level == number].any(1)
+        alone[level == number] = weighted_ridge(kept[rows][:, level == number], values[rows], weight[rows], 1e-3).importance
+    together = sums_over_segments(additive(kept, values, LEVELS, weight).saliency)
+    truth = sums_over_segments(adds)
+    assert (together - truth).square().mean() < 0.75 * (alone * SIDE**2 - truth).square().mean()
+
+
+def test_the_r2_is_of_copies_left_out():
+    kept, values, _, weight = where_places_add_up(60, noise=0.05)
+    found = additive(kept, values, LEVELS, weight)
+    assert 0 < found.r2 < 0.99
+    pure = torch.randn(60)
+    assert additive(kept, pure, LEVELS, weight).r2 < 0.2  # 21 coefficients alone would explain a third
+    assert additive(kept, 7 * values + 3, LEVELS, 5 * weight).r2 == pytest.approx(found.r2, abs=1e-4)
+
+
+def test_weights_count_as_copies_do():
+    kept, values, _, _ = where_places_add_up(60, noise=0.05)
+    heavy = torch.ones(60)
+    heavy[:20] = 2
+    several = torch.cat([torch.arange(60), torch.arange(20)])
+    weighed = additive(kept, values, LEVELS, heavy).saliency
+    repeated = additive(kept[several], values[several], LEVELS, torch.ones(80)).saliency
+    assert rank_correlation(weighed, repeated) > rank_correlation(
+        additive(kept, values, LEVELS, torch.ones(60)).saliency, repeated
+    )
+
+
+@pytest.mark.parametrize("values", [torch.zeros(60), torch.full((60,), 3.3)])
+def test_answers_that_are_all_the_same_add_nothing(values):
+    found = additive(random_kept(60), values, LEVELS, torch.ones(60))
+    assert found.r2 == 0
+    assert found.saliency.eq(0).all()
+
+
+def test_what_a_partition_answers_on_average_moves_no_cut():
+    kept, values, adds, weight = where_places_add_up(300)
+    of = level_of(LEVELS, X)[kept.int().argmax(1)]
+    cut = cut_out(adds, kept, values, LEVELS, weight)
+    torch.testing.assert_close(cut, cut_out(adds, kept, values + 10.0 * of, LEVELS, weight))
 
 
 def test_equal_places_are_named_together_and_no_more_than_the_largest_share():
@@ -250,9 +328,9 @@ def test_all_who_explain_a_mosaic_ask_the_same(noisy_image):
     box = QuarterBox()
     parts = {"mosaic": FIXED, "perturber": Perturber(fill="zeros", weight="uniform"), "q": 120}
     with box.bank():
-        made = [kind(box, **parts).explain(noisy_image, 0) for kind in (RiseOnMosaic, LimeOnMosaic)]
+        made = [kind(box, **parts).explain(noisy_image, 0) for kind in (RiseOnMosaic, LimeOnMosaic, RidgeOnMosaic)]
         made.append(MosaicDax(box, training=training(), min_steps=0, **parts).explain(noisy_image, 0))
-    assert [one.queries for one in made] == [120] * 3
+    assert [one.queries for one in made] == [120] * 4
     assert box.seen == 120
     assert all(torch.equal(one.segments, Grid(4, 4)(noisy_image)) for one in made if one.segments is not None)
 
@@ -341,9 +419,24 @@ def test_the_map_is_cut_by_the_answers_and_their_weights(weight):
     dax.largest = 0.0
     graded = dax._read(data.x, data, module, recorder)
     dax.largest = 0.45
+    dax.complement = 3.0
     cut = dax._read(data.x, data, module, recorder)
     assert "named" not in graded.notes
-    torch.testing.assert_close(cut.saliency, cut_out(graded.saliency, data.kept, data.teacher, data.segments, data.weight))
+    asked = (data.kept, data.teacher, data.segments, data.weight)
+    complement = 3 * (1 - min(max(additive(*asked).r2, 0), 0.99))
+    torch.testing.assert_close(cut.saliency, cut_out(graded.saliency, *asked, complement=complement))
+
+
+@pytest.mark.parametrize(("r2", "weight"), [(-0.2, 0.0), (0.5, 0.3), (0.75, 2.7), (1.0, 0.3 * 99**2)])
+def test_what_places_add_counts_as_far_as_they_add_up(r2, weight, monkeypatch):
+    dax, data = mosaic_and_data(evidence=0.0, additive=0.3, largest=0.0)
+    module, recorder = dax._module(data), Recorder(lambda: torch.zeros(8, 8))
+    recorder.masks.append(torch.zeros(8, 8))
+    adds = torch.rand(32, 32)
+    monkeypatch.setattr(mosaic, "additive", lambda *_: many.Additive(adds, r2))
+    made = dax._read(data.x, data, module, recorder)
+    assert made.notes == {"additive_r2": r2}
+    torch.testing.assert_close(made.saliency, averaged_within(weight * standardised(adds), data.segments), atol=1e-3, rtol=1e-3)
 
 
 def test_students_answer_many_copies_so_seeds_agree_better(noisy_image):
@@ -375,6 +468,8 @@ def test_students_answer_many_copies_so_seeds_agree_better(noisy_image):
         ({"student_copies": -1}, "student_copies=-1"),
         ({"min_steps": -1}, "min_steps=-1"),
         ({"evidence": -0.1}, "evidence=-0.1"),
+        ({"additive": float("nan")}, "additive=nan"),
+        ({"complement": -1.0}, "complement=-1.0"),
         ({"largest": 0.6}, "largest=0.6"),
         ({"targets": "probability", "q": 2}, "q=2"),
     ],

@@ -1,4 +1,4 @@
-"""RISE and LIME on DAX-Mosaic's copies: what many segmentations alone are worth, without mask and student.
+"""RISE, LIME and a joint ridge on DAX-Mosaic's copies: what many segmentations alone are worth, without mask and student.
 
 Both ask about the very copies that :class:`~dax_lightning.dax.MosaicDax` learns from, so that a comparison tells methods apart
 and not perturbations; inside :meth:`BlackBox.bank` they cost nothing beside it.
@@ -17,7 +17,7 @@ from dax_lightning.baselines.surrogate import all_same
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import InputError
 from dax_lightning.explainer import Explainer, Found
-from dax_lightning.mosaic import Mosaic, averaged_within, kept_minus_removed
+from dax_lightning.mosaic import Mosaic, additive, averaged_within, kept_minus_removed
 from dax_lightning.perturb import MIXED, Perturber, level_of
 
 
@@ -147,3 +147,24 @@ class LimeOnMosaic(OnMosaic):
             if rows.sum() > 1:
                 importance[own] = weighted_ridge(kept[rows][:, own], values[rows], weight[rows], self.alpha).importance
         return importance[levels].mean(0)
+
+
+class RidgeOnMosaic(OnMosaic):
+    """What each place adds, by one ridge regression on the copies of all segmentations, averaged within all their segments.
+
+    See :func:`~dax_lightning.mosaic.additive` for the regression and :class:`OnMosaic` for the arguments.
+
+    Example:
+        >>> from dax_lightning.black_box import CallableBlackBox
+        >>> from dax_lightning.segment import Grid
+        >>> box = CallableBlackBox(lambda rows: rows[:, :2, :7, :7].mean((2, 3)), size=(14, 14))
+        >>> mosaic, zeros = Mosaic(Grid(2, 2), [Grid(7, 7)]), Perturber(fill="zeros")
+        >>> saliency = RidgeOnMosaic(box, mosaic, zeros, q=400).explain(torch.ones(3, 14, 14), target=0).saliency
+        >>> bool(saliency[:7, :7].min() > saliency[8:, 8:].max())
+        True
+    """
+
+    name: ClassVar[str] = "ridge_mosaic"
+
+    def _map(self, kept, values, levels, level, weight):
+        return averaged_within(additive(kept, values, levels, weight).saliency, levels)

@@ -18,9 +18,10 @@ from dax_lightning.dax.module import DaxModule, Ensemble, Recorder, answers
 from dax_lightning.dax.networks import MlpStudent
 from dax_lightning.device import one_thread
 from dax_lightning.errors import InputError
-from dax_lightning.mosaic import Mosaic, averaged_within, cut_out, kept_minus_removed, standardised
+from dax_lightning.mosaic import Mosaic, additive, averaged_within, cut_out, kept_minus_removed, standardised
 from dax_lightning.perturb import MIXED, Perturber, level_of
 
+_SURE = 0.99  # a higher R² counts as this
 FASTER = Training(lr_mask=0.05, lr_student=0.004)
 
 
@@ -68,15 +69,20 @@ class MosaicDax(Distiller):
     each segment of each partition (:class:`SegmentMask`); the student sees only where copies were kept; several masks, each
     with a student, are trained side by side (:class:`~dax_lightning.dax.module.Ensemble`).
 
-    The map is the members' mean mask before the sigmoid, half of it averaged within the segments, and ``evidence`` times the
+    The map is the members' mean mask before the sigmoid, half of it averaged within the segments; plus ``evidence`` times the
     difference of mean answers with and without a place (:func:`~dax_lightning.mosaic.kept_minus_removed`), which tells for from
-    against; averaged within the segments; and made a mask again, as large as explains the answers best and its complement worst
-    (:func:`~dax_lightning.mosaic.cut_out`).
-    The difference is taken over ``student_copies`` copies that the students answer at no cost, and corrected by their errors on
-    the copies that were asked about (a control variate, though students were trained on most of these: of few copies they learn
-    the answers by heart, and little is corrected). It varies less with the seed than the black box's few answers alone.
+    against; plus ``additive · (R² / (1 - R²))²`` times what each place adds in a joint ridge regression
+    (:func:`~dax_lightning.mosaic.additive`), whose R² on copies left out tells how far places add up: where they do, it is the
+    sharpest of the three, where they act together, it says little. The sum is averaged within the segments, and made a mask
+    again, as large as explains the answers best and its complement worst (:func:`~dax_lightning.mosaic.cut_out`); the complement
+    counts ``complement · (1 - R²)``.
+    The difference of means is taken over ``student_copies`` copies that the students answer at no cost, and corrected by their
+    errors on the copies that were asked about (a control variate, though students were trained on most of these: of few copies
+    they learn the answers by heart, and little is corrected). It varies less with the seed than the black box's few answers
+    alone.
 
-    ``notes["named"]`` is the share of the places whose mask is over one half, where there is a cut.
+    ``notes["named"]`` is the share of the places whose mask is over one half, where there is a cut; ``notes["additive_r2"]`` the
+    joint regression's R².
 
     Args:
         black_box: what is explained.
@@ -91,6 +97,8 @@ class MosaicDax(Distiller):
         members: masks, each with a student.
         min_steps: training steps at least, also where few copies make epochs short.
         evidence: weight of the difference of mean answers, in standard deviations of the masks' mean.
+        additive: weight of what each place adds, see above; 0 or more.
+        complement: how much it counts in the cut that the rest must not explain, see above; 0 or more.
         student_copies: copies that the students answer for that difference, beside the ``q`` that are asked about; 0: none.
         largest: most of the places that the mask may name, see :func:`~dax_lightning.mosaic.cut_out`; 0 leaves out the cut.
         min_fidelity: below this held-out weighted R² the students have learned nothing and the explanation is flagged.
@@ -129,7 +137,9 @@ class MosaicDax(Distiller):
         resolution: int = 28,
         members: int = 4,
         min_steps: int = 300,
-        evidence: float = 1.5,
+        evidence: float = 1.0,
+        additive: float = 0.1,
+        complement: float = 4.0,
         student_copies: int = 4000,
         largest: float = 0.45,
         min_fidelity: float = 0.1,
@@ -144,10 +154,14 @@ class MosaicDax(Distiller):
                 f"explainer.members={members}, student_copies={student_copies}, min_steps={min_steps}: wanted at least 1 member, "
                 "0 copies, and 0 steps"
             )
-        if not evidence >= 0 or not 0 <= largest <= 0.5:
-            raise InputError(f"explainer.evidence={evidence}, largest={largest}: wanted 0 or more, and a share in [0, 0.5]")
+        for name, value in (("evidence", evidence), ("additive", additive), ("complement", complement)):
+            if not value >= 0:
+                raise InputError(f"explainer.{name}={value}: wanted 0 or more")
+        if not 0 <= largest <= 0.5:
+            raise InputError(f"explainer.largest={largest}: wanted a share in [0, 0.5]")
         self.loss, self.members, self.min_steps = loss or CounterfactualLoss(lam3=0.0), members, min_steps
-        self.evidence, self.student_copies, self.largest = evidence, student_copies, largest
+        self.evidence, self.additive, self.complement = evidence, additive, complement
+        self.student_copies, self.largest = student_copies, largest
 
     def prepare(self) -> None:
         """See :class:`Explainer`."""
@@ -172,9 +186,13 @@ class MosaicDax(Distiller):
         learned = standardised(learned + averaged_within(learned, data.segments))
         if self.evidence:
             learned = learned + self.evidence * standardised(self._effect(data, module))
-        saliency, notes = averaged_within(learned, data.segments), {}
+        asked = (data.kept, data.teacher, data.segments, data.weight)
+        adds = additive(*asked)
+        share = min(max(adds.r2, 0.0), _SURE)
+        learned = learned + self.additive * (share / (1 - share)) ** 2 * standardised(adds.saliency)
+        saliency, notes = averaged_within(learned, data.segments), {"additive_r2": adds.r2}
         if self.largest:
-            saliency = cut_out(saliency, data.kept, data.teacher, data.segments, data.weight, self.largest)
+            saliency = cut_out(saliency, *asked, self.largest, self.complement * (1 - share))
             notes["named"] = (saliency > 0.5).float().mean().item()
         return Reading(saliency, notes, torch.stack(recorder.masks))
 

@@ -22,6 +22,7 @@ OWN = {  # those that have a perturber or training of their own
     "dax": ["explainer.perturber.fill=zeros", "explainer.min_steps=30", "explainer.training.max_epochs=6"],
     "lime_mosaic": ["explainer.perturber.fill=zeros"],
     "rise_mosaic": ["explainer.perturber.fill=zeros"],
+    "ridge_mosaic": ["explainer.perturber.fill=zeros"],
 }
 FLOOR = {"random"}  # explainers that look at nothing but the score
 
