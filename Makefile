@@ -18,8 +18,8 @@ help: ## print this list
 
 venv: $(MADE) ## build .venv from requirements.lock, where it is missing or older than the lock or pyproject.toml
 
-explain: venv ## explain the default photograph: prints the paths of its picture and of its report
-	.venv/bin/python train.py
+explain: venv ## explain the default photograph, the whole of it: prints the paths of its picture and of its report
+	.venv/bin/python train.py black_box.crop=squash
 
 table-%: venv ## a table, as in make table-2 size=small data=DIR (table-segmenters, table-budget ... too; without data on drawings)
 	.venv/bin/python train.py experiment=$(EXPERIMENT) size=$(size) $(CASES) hydra.sweep.dir=$(TABLE) hydra.run.dir=$(TABLE)
