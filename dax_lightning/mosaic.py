@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
-from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
 from dax_lightning.errors import InputError, SingleSegment
@@ -120,7 +119,8 @@ class Additive:
     saliency: Float[Tensor, "h w"]
     """What each place adds, any scale."""
     r2: float
-    """The share of the answers' variance within the partitions that this sum foretells for a copy left out; at most 1."""
+    """How much better the sum foretells the answer of a copy left out than the mean of its partition's other copies does, in
+    parts of that mean's squared error: 1 where places add up and enough was asked, 0 or less where they tell nothing."""
 
 
 def additive(
@@ -130,8 +130,10 @@ def additive(
 
     What a place adds is the sum of a coefficient for each segment that it lies in, and each copy, whatever its partition, informs
     all of them: with its overlap with their areas. So it is finer than any of the partitions, and what one of a segment's places
-    adds isn't spread over the others, as it is in means. The penalty is the one with the least error for copies left out; a
-    coefficient for a share of a segment's area is as likely to be large for each segment (its prior variance goes as 1 / area).
+    adds isn't spread over the others, as it is in means. The effect of a whole segment has a prior variance in proportion to its
+    area.
+    Each partition has an intercept without a penalty. The penalty is the one with the least error for copies left out, one at a
+    time, which is exact for a linear model: the error of the whole fit over one minus the copy's leverage (Allen's PRESS).
 
     Args:
         kept: which segments each copy kept, of one partition a copy.
@@ -141,46 +143,52 @@ def additive(
 
     Example:
         >>> levels = torch.tensor([[[0, 0, 1, 1]], [[2, 3, 3, 4]]])  # no segment is the second place alone
-        >>> rows = ["10000", "01000", "00101", "00110", "00001", "00010"]  # the segments that each of six copies keeps
+        >>> rows = ["10000", "01000", "00101", "00110", "00001", "00010"] * 5  # the segments that each copy keeps
         >>> kept = torch.tensor([[segment == "1" for segment in row] for row in rows])
-        >>> seen = kept[:, levels].any(1)  # (6, 1, 4): the places
-        >>> found = additive(kept, seen[:, 0, 1].float(), levels, torch.ones(6))
+        >>> seen = kept[:, levels].any(1)  # (30, 1, 4): the places
+        >>> found = additive(kept, seen[:, 0, 1].float(), levels, torch.ones(30))
         >>> int(found.saliency.argmax()), round(found.r2, 3)
         (1, 1.0)
     """
     ids, count = levels.flatten(1), kept.shape[1]
     pairs = (ids[:, None] * count + ids).flatten().bincount(minlength=count * count)
     overlap = pairs.view(count, count).double() / ids.shape[1]
-    scale = overlap.diagonal().rsqrt()
-    root, group = weight.double().sqrt(), _groups(kept, levels)
-    rows, answers = (
-        root[:, None] * _centred(each, group, weight) for each in (kept.double() @ overlap * scale, values.double()[:, None])
-    )
-    variance = answers.square().mean().item()
-    strongest = torch.linalg.matrix_norm(rows, 2).item() ** 2
-    if not variance > 1e-18 or not strongest > 0:
+    scale = overlap.diagonal().clamp_min(1e-12).rsqrt()
+    group = _groups(kept, levels)
+    root, share = weight.double().sqrt(), _shares(group, weight)
+    rows = root[:, None] * _centred(kept.double() @ overlap * scale, group, share)
+    answers = root * _centred(values.double()[:, None], group, share)[:, 0]
+    left, strength, right = torch.linalg.svd(rows, full_matrices=False)
+    if not answers @ answers > 1e-14 * (root * values).square().sum() or not strength[0] > 0:
         return Additive(torch.zeros(levels.shape[1:]), 0.0)
-    model = RidgeCV((strongest * _PENALTIES).numpy(), fit_intercept=False).fit(rows.numpy(), answers[:, 0].numpy())
-    loss = -torch.as_tensor(model.best_score_).item()  # mean squared error of copies left out, one at a time
-    found = (torch.from_numpy(model.coef_) * scale)[levels].sum(0).float()
-    return Additive(found, 1 - loss / variance)
+    seen, penalties = left.T @ answers, _PENALTIES[:, None] * strength[0] ** 2
+    shrunk = strength**2 / (strength**2 + penalties)
+    alone = share > 1 - 1e-9  # nothing foretells the only copy of a partition
+    wrong = (answers - shrunk * seen @ left.T) / (1 - share - shrunk @ (left**2).T).clamp_min(1e-9)
+    loss, best = wrong[:, ~alone].square().sum(1).min(0)
+    mean = (answers / (1 - share))[~alone].square().sum()
+    coefficients = right.T @ (shrunk[best] * seen / strength.clamp_min(1e-300)) * scale
+    return Additive(coefficients[levels].sum(0).float(), (1 - loss / mean).item())
 
 
 _PENALTIES = torch.logspace(-5, 1, 25, dtype=torch.float64)  # in parts of the strongest direction's variance
 
 
 def _groups(kept: Bool[Tensor, "n j"], levels: Int[Tensor, "p h w"]) -> Int[Tensor, " n"]:
-    """Copies that kept segments of the same partition are of one group; so are those that kept nothing, or everything."""
+    """Copies that kept segments of the same partition are of one group; so are those that kept nothing."""
     shown = torch.stack([kept[:, one.unique()].any(1) for one in levels], 1)
     return shown.unique(dim=0, return_inverse=True)[1]
 
 
-def _centred(rows: Float[Tensor, "n k"], group: Int[Tensor, " n"], weight: Float[Tensor, " n"]) -> Float[Tensor, "n k"]:
+def _shares(group: Int[Tensor, " n"], weight: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Each copy's share of its group's weight."""
+    weight = weight.double()
+    return weight / weight.new_zeros(len(group)).index_add(0, group, weight).clamp_min(1e-12)[group]
+
+
+def _centred(rows: Float[Tensor, "n k"], group: Int[Tensor, " n"], share: Float[Tensor, " n"]) -> Float[Tensor, "n k"]:
     """The rows less their group's weighted mean."""
-    weight, count = weight.to(rows.dtype), int(group.max()) + 1
-    sums = rows.new_zeros(count, rows.shape[1]).index_add(0, group, weight[:, None] * rows)
-    total = weight.new_zeros(count).index_add(0, group, weight)
-    return rows - (sums / total.clamp_min(1e-12)[:, None])[group]
+    return rows - torch.zeros_like(rows).index_add(0, group, share[:, None] * rows)[group]
 
 
 def averaged_within(saliency: Float[Tensor, "h w"], levels: Int[Tensor, "p h w"]) -> Float[Tensor, "h w"]:
@@ -297,7 +305,8 @@ def _correlation(
 ) -> Float[Tensor, " s"]:
     """Of each column with the values, weighted, within the groups; 0 where it is negative or either is constant."""
     weight = weight.double()
-    shares, answers = (_centred(each.double(), group, weight) for each in (shares, values[:, None]))
+    share = _shares(group, weight)
+    shares, answers = (_centred(each.double(), group, share) for each in (shares, values[:, None]))
     size = ((weight @ shares**2) * (weight @ answers**2)).sqrt()
     return ((weight * answers[:, 0]) @ shares / size.clamp_min(1e-12)).clamp_min(0)
 

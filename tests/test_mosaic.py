@@ -1,12 +1,16 @@
 """Many segmentations: the stack, its copies, and DAX-Mosaic and its rivals on them."""
 
+import inspect
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from omegaconf import OmegaConf
 
+import dax_lightning.baselines.mosaic as rivals
 import dax_lightning.mosaic as many
 from dax_lightning.answers import log_odds
 from dax_lightning.baselines.lime import weighted_ridge
@@ -20,7 +24,7 @@ from dax_lightning.metrics.sensitivity import rank_correlation
 from dax_lightning.mosaic import Mosaic, additive, averaged_within, cut_out, kept_minus_removed, stacked, standardised
 from dax_lightning.perturb import Perturber, closeness, filled, level_of, painted
 from dax_lightning.segment import Felzenszwalb, FromCase, Grid
-from tests.conftest import QuarterBox
+from tests.conftest import ROOT, QuarterBox
 
 SIDE = 12
 X = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
@@ -223,25 +227,72 @@ def test_fewer_copies_of_each_partition_are_enough_for_all_together():
     assert (together - truth).square().mean() < 0.75 * (alone * SIDE**2 - truth).square().mean()
 
 
-def test_the_r2_is_of_copies_left_out():
-    kept, values, _, weight = where_places_add_up(60, noise=0.05)
+def overlaps():
+    inside = torch.stack([LEVELS.eq(segment).any(0).double().flatten() for segment in range(21)])
+    return inside @ inside.T / SIDE**2
+
+
+def refitted(kept, values, weight, penalty):
+    """By plain lines: what places add, and the R² of fits to all copies but one; each partition has a column without a penalty."""
+    overlap = overlaps()
+    columns, of = kept.double() @ overlap / overlap.diagonal().sqrt(), F.one_hot(many._groups(kept, LEVELS)).double()
+    design, answers, weight = torch.cat([columns, of], 1), values.double(), weight.double()
+    fixed = torch.diag(torch.tensor([penalty] * 21 + [1e-9] * of.shape[1], dtype=torch.float64))
+
+    def fit(rows):
+        left = design[rows].T * weight[rows]
+        return torch.linalg.solve(left @ design[rows] + fixed, left @ answers[rows])
+
+    wrong = spread = 0.0
+    for copy in range(len(kept)):
+        rest = [other for other in range(len(kept)) if other != copy]
+        mates = [other for other in rest if of[other].equal(of[copy])]
+        if mates:
+            wrong += weight[copy] * (answers[copy] - design[copy] @ fit(rest)) ** 2
+            spread += weight[copy] * (answers[copy] - (weight[mates] @ answers[mates]) / weight[mates].sum()) ** 2
+    coefficients = fit(list(range(len(kept))))[:21] / overlap.diagonal().sqrt()
+    return coefficients[LEVELS].sum(0).float(), float(1 - wrong / spread)
+
+
+@pytest.mark.parametrize("penalty", [1e-3, 1e-1])
+def test_the_regression_and_its_r2_by_plain_lines(penalty, monkeypatch):
+    kept, values, _, weight = where_places_add_up(30, noise=0.05)
+    kept[3] = False  # the only copy that kept nothing: nothing foretells it
+    root, group = weight.double().sqrt(), many._groups(kept, LEVELS)
+    overlap = overlaps()
+    rows = many._centred(kept.double() @ overlap / overlap.diagonal().sqrt(), group, many._shares(group, weight))
+    strongest = torch.linalg.matrix_norm(root[:, None] * rows, 2).item() ** 2
+    monkeypatch.setattr(many, "_PENALTIES", torch.tensor([penalty], dtype=torch.float64))
     found = additive(kept, values, LEVELS, weight)
-    assert 0 < found.r2 < 0.99
-    pure = torch.randn(60)
-    assert additive(kept, pure, LEVELS, weight).r2 < 0.2  # 21 coefficients alone would explain a third
-    assert additive(kept, 7 * values + 3, LEVELS, 5 * weight).r2 == pytest.approx(found.r2, abs=1e-4)
+    saliency, r2 = refitted(kept, values, weight, penalty * strongest)
+    torch.testing.assert_close(found.saliency, saliency, atol=1e-4, rtol=1e-4)
+    assert found.r2 == pytest.approx(r2, abs=1e-6)
 
 
-def test_weights_count_as_copies_do():
+def test_the_penalty_is_the_best_for_copies_left_out(monkeypatch):
+    kept, values, _, weight = where_places_add_up(60, noise=0.1)
+    best = additive(kept, values, LEVELS, weight).r2
+    tried = []
+    for penalty in many._PENALTIES.tolist():
+        monkeypatch.setattr(many, "_PENALTIES", torch.tensor([penalty], dtype=torch.float64))
+        tried.append(additive(kept, values, LEVELS, weight).r2)
+    assert best == pytest.approx(max(tried))
+    assert min(tried) < best - 0.01
+
+
+def test_nothing_is_foretold_of_answers_by_chance():
+    for copies in (15, 60, 300):  # fewer than there are segments, too
+        assert additive(random_kept(copies), torch.randn(copies), LEVELS, torch.ones(copies)).r2 < 0.2
+
+
+def test_weights_count_as_copies_do(monkeypatch):
+    monkeypatch.setattr(many, "_PENALTIES", torch.tensor([0.1], dtype=torch.float64))
     kept, values, _, _ = where_places_add_up(60, noise=0.05)
     heavy = torch.ones(60)
     heavy[:20] = 2
     several = torch.cat([torch.arange(60), torch.arange(20)])
-    weighed = additive(kept, values, LEVELS, heavy).saliency
     repeated = additive(kept[several], values[several], LEVELS, torch.ones(80)).saliency
-    assert rank_correlation(weighed, repeated) > rank_correlation(
-        additive(kept, values, LEVELS, torch.ones(60)).saliency, repeated
-    )
+    torch.testing.assert_close(additive(kept, values, LEVELS, heavy).saliency, repeated)
 
 
 @pytest.mark.parametrize("values", [torch.zeros(60), torch.full((60,), 3.3)])
@@ -419,12 +470,41 @@ def test_the_map_is_cut_by_the_answers_and_their_weights(weight):
     dax.largest = 0.0
     graded = dax._read(data.x, data, module, recorder)
     dax.largest = 0.45
-    dax.complement = 3.0
-    cut = dax._read(data.x, data, module, recorder)
-    assert "named" not in graded.notes
     asked = (data.kept, data.teacher, data.segments, data.weight)
-    complement = 3 * (1 - min(max(additive(*asked).r2, 0), 0.99))
-    torch.testing.assert_close(cut.saliency, cut_out(graded.saliency, *asked, complement=complement))
+    assert "named" not in graded.notes
+    assert graded.notes["additive_r2"] == additive(*asked).r2
+    torch.testing.assert_close(
+        dax._read(data.x, data, module, recorder).saliency,
+        cut_out(graded.saliency, *asked, complement=4 * (1 - min(max(additive(*asked).r2, 0), 0.99))),
+    )
+
+
+@pytest.mark.parametrize(("r2", "counts"), [(-0.2, 3.0), (0.5, 1.5), (1.0, 0.03)])
+def test_the_complement_counts_as_far_as_places_do_not_add_up(r2, counts, monkeypatch):
+    dax, data = mosaic_and_data(complement=3.0, largest=0.3)
+    module, recorder, given = dax._module(data), Recorder(lambda: torch.zeros(8, 8)), []
+    recorder.masks.append(torch.zeros(8, 8))
+    monkeypatch.setattr(mosaic, "additive", lambda *_: many.Additive(torch.rand(32, 32), r2))
+    monkeypatch.setattr(mosaic, "cut_out", lambda *args: given.append(args[-2:]) or args[0])
+    dax._read(data.x, data, module, recorder)
+    assert given == [(0.3, pytest.approx(counts))]
+
+
+def test_the_rival_is_the_regression_alone(noisy_image, monkeypatch):
+    given = []
+    monkeypatch.setattr(rivals, "additive", lambda *asked: given.append(asked) or additive(*asked))
+    made = RidgeOnMosaic(QuarterBox(), FIXED, Perturber(fill="zeros", weight="lime"), q=90).explain(noisy_image, 0)
+    kept, _, levels, weight = given[0]
+    assert len(kept) == 90
+    assert weight.min() < 1
+    torch.testing.assert_close(made.saliency, averaged_within(additive(*given[0]).saliency, levels))
+
+
+def test_the_defaults_of_class_and_configuration_agree():
+    plain: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "explainer" / "dax.yaml"), resolve=False)
+    signature = inspect.signature(MosaicDax.__init__).parameters
+    names = ("resolution", "members", "min_steps", "evidence", "additive", "complement", "student_copies", "largest", "targets")
+    assert {name: plain[name] for name in names} == {name: signature[name].default for name in names}
 
 
 @pytest.mark.parametrize(("r2", "weight"), [(-0.2, 0.0), (0.5, 0.3), (0.75, 2.7), (1.0, 0.3 * 99**2)])

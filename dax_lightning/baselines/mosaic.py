@@ -1,7 +1,7 @@
 """RISE, LIME and a joint ridge on DAX-Mosaic's copies: what many segmentations alone are worth, without mask and student.
 
-Both ask about the very copies that :class:`~dax_lightning.dax.MosaicDax` learns from, so that a comparison tells methods apart
-and not perturbations; inside :meth:`BlackBox.bank` they cost nothing beside it.
+All three ask about the very copies that :class:`~dax_lightning.dax.MosaicDax` learns from, so that a comparison tells methods
+apart and not perturbations; inside :meth:`BlackBox.bank` they cost nothing beside it.
 """
 
 from abc import abstractmethod

@@ -69,13 +69,13 @@ class MosaicDax(Distiller):
     each segment of each partition (:class:`SegmentMask`); the student sees only where copies were kept; several masks, each
     with a student, are trained side by side (:class:`~dax_lightning.dax.module.Ensemble`).
 
-    The map is the members' mean mask before the sigmoid, half of it averaged within the segments; plus ``evidence`` times the
+    The map is the members' mean mask before the sigmoid, averaged within the segments twice; plus ``evidence`` times the
     difference of mean answers with and without a place (:func:`~dax_lightning.mosaic.kept_minus_removed`), which tells for from
     against; plus ``additive · (R² / (1 - R²))²`` times what each place adds in a joint ridge regression
     (:func:`~dax_lightning.mosaic.additive`), whose R² on copies left out tells how far places add up: where they do, it is the
     sharpest of the three, where they act together, it says little. The sum is averaged within the segments, and made a mask
     again, as large as explains the answers best and its complement worst (:func:`~dax_lightning.mosaic.cut_out`); the complement
-    counts ``complement · (1 - R²)``.
+    counts ``complement · (1 - R²)``. An R² under 0 counts as 0, one over 0.99 as that.
     The difference of means is taken over ``student_copies`` copies that the students answer at no cost, and corrected by their
     errors on the copies that were asked about (a control variate, though students were trained on most of these: of few copies
     they learn the answers by heart, and little is corrected). It varies less with the seed than the black box's few answers
@@ -183,7 +183,7 @@ class MosaicDax(Distiller):
     def _read(self, x: Tensor, data: PerturbationDataModule, module: DaxModule, recorder: Recorder) -> Reading:
         masks = [mask for mask in module.modules() if isinstance(mask, SegmentMask)]
         learned = torch.stack([mask.places(data.segments) for mask in masks]).mean(0)
-        learned = standardised(learned + averaged_within(learned, data.segments))
+        learned = standardised(averaged_within(averaged_within(learned, data.segments), data.segments))
         if self.evidence:
             learned = learned + self.evidence * standardised(self._effect(data, module))
         asked = (data.kept, data.teacher, data.segments, data.weight)
