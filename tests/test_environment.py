@@ -1,5 +1,7 @@
 """The pins: conda's are the lock's, and the lock holds all that pyproject.toml leads to, at versions that satisfy it."""
 
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
@@ -96,3 +98,13 @@ def needs(wanted: Requirement) -> Sequence[Requirement]:
     return [
         each for each in found if each.marker is None or any(each.marker.evaluate({"extra": e}) for e in ("", *wanted.extras))
     ]
+
+
+def test_the_package_imports_without_its_extras():
+    extras = [line for name, lines in PROJECT["optional-dependencies"].items() if name != "dev" for line in lines]
+    modules = [
+        "sklearn" if Requirement(line).name == "scikit-learn" else Requirement(line).name.replace("-", "_") for line in extras
+    ]
+    code = f"import sys; sys.modules.update(dict.fromkeys({modules})); import dax_lightning, dax_lightning.dax, dax_lightning.cli"
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert made.returncode == 0, made.stderr

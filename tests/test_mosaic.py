@@ -233,7 +233,7 @@ def overlaps():
 
 
 def refitted(kept, values, weight, penalty):
-    """By plain lines: what places add, and the R² of fits to all copies but one; each partition has a column without a penalty."""
+    """By plain lines: what places add, and the R² of fits to all but one copy; a column without a penalty for each partition."""
     overlap = overlaps()
     columns, of = kept.double() @ overlap / overlap.diagonal().sqrt(), F.one_hot(many._groups(kept, LEVELS)).double()
     design, answers, weight = torch.cat([columns, of], 1), values.double(), weight.double()
