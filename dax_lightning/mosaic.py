@@ -264,10 +264,8 @@ def cut_out(
         return torch.zeros_like(saliency)
     ranked = saliency.flatten().sort(descending=True)
     sizes = _sizes(ranked.values, largest)
-    group = _groups(kept, levels)
-    inside, outside = (
-        _correlation(shares, values, group, weight) for shares in _shares_kept(ranked.indices, sizes, kept, levels)
-    )
+    shares = torch.cat(_shares_kept(ranked.indices, sizes, kept, levels), 1)
+    inside, outside = _correlation(shares, values, _groups(kept, levels), weight).chunk(2)
     explained = inside**2 - complement * outside**2
     size = int(sizes[explained.argmax()])
     edge = ranked.values[size - 1 : size + 1].mean()  # between the last place that is named and the first that isn't

@@ -175,17 +175,17 @@ def test_the_shares_and_correlations_by_plain_lines():
     values, weight = torch.randn(80) + kept[:, LEVELS[0, 0, 0]].float(), torch.rand(80) + 0.1
     shown = kept[:, LEVELS].any(1).flatten(1).double()
     order, sizes = saliency.flatten().argsort(descending=True), torch.tensor([1, 17, 60])
-    found = many._shares_kept(order, sizes, kept, LEVELS)
+    found, group = many._shares_kept(order, sizes, kept, LEVELS), many._groups(kept, LEVELS)
     for column, size in enumerate(sizes.tolist()):
         for shares, part in zip(found, (order[:size], order[size:]), strict=True):
             mean = shown[:, part].mean(1)
             torch.testing.assert_close(shares[:, column], mean)
             there = np.stack([mean.numpy(), values.double().numpy()])
-            for group in many._groups(kept, LEVELS).unique():
-                mine = (many._groups(kept, LEVELS) == group).numpy()
+            for number in group.unique():
+                mine = (group == number).numpy()
                 there[:, mine] -= np.average(there[:, mine], axis=1, weights=weight[mine])[:, None]
             c = (there * weight.numpy()) @ there.T
-            r = many._correlation(shares, values, many._groups(kept, LEVELS), weight)[column].item()
+            r = many._correlation(shares, values, group, weight)[column].item()
             assert r == pytest.approx(max(0.0, c[0, 1] / (c[0, 0] * c[1, 1]) ** 0.5), abs=1e-6)
 
 
@@ -421,6 +421,14 @@ def mosaic_and_data(**settings):
     return dax, data
 
 
+def untrained(**settings):
+    """What ``_read`` is given, as if training had changed nothing."""
+    dax, data = mosaic_and_data(**settings)
+    recorder = Recorder(lambda: torch.zeros(8, 8))
+    recorder.masks.append(torch.zeros(8, 8))
+    return dax, data, dax._module(data), recorder
+
+
 def test_students_answer_without_chance_and_without_a_query():
     dax, data = mosaic_and_data()
     module, seen = dax._module(data).train(), data.black_box.queries
@@ -460,9 +468,7 @@ def test_the_evidence_is_the_students_where_they_are_right_and_the_real_where_th
 
 @pytest.mark.parametrize("weight", ["uniform", "lime"])
 def test_the_map_is_cut_by_the_answers_and_their_weights(weight):
-    dax, data = mosaic_and_data(perturber=Perturber(fill="zeros", weight=weight), evidence=0.0)
-    module, recorder = dax._module(data), Recorder(lambda: torch.zeros(8, 8))
-    recorder.masks.append(torch.zeros(8, 8))
+    dax, data, module, recorder = untrained(perturber=Perturber(fill="zeros", weight=weight), evidence=0.0)
     with torch.no_grad():
         for part in module.modules():
             if isinstance(part, SegmentMask):
@@ -481,9 +487,8 @@ def test_the_map_is_cut_by_the_answers_and_their_weights(weight):
 
 @pytest.mark.parametrize(("r2", "counts"), [(-0.2, 3.0), (0.5, 1.5), (1.0, 0.03)])
 def test_the_complement_counts_as_far_as_places_do_not_add_up(r2, counts, monkeypatch):
-    dax, data = mosaic_and_data(complement=3.0, largest=0.3)
-    module, recorder, given = dax._module(data), Recorder(lambda: torch.zeros(8, 8)), []
-    recorder.masks.append(torch.zeros(8, 8))
+    dax, data, module, recorder = untrained(complement=3.0, largest=0.3)
+    given = []
     monkeypatch.setattr(mosaic, "additive", lambda *_: many.Additive(torch.rand(32, 32), r2))
     monkeypatch.setattr(mosaic, "cut_out", lambda *args: given.append(args[-2:]) or args[0])
     dax._read(data.x, data, module, recorder)
@@ -509,9 +514,7 @@ def test_the_defaults_of_class_and_configuration_agree():
 
 @pytest.mark.parametrize(("r2", "weight"), [(-0.2, 0.0), (0.5, 0.3), (0.75, 2.7), (1.0, 0.3 * 99**2)])
 def test_what_places_add_counts_as_far_as_they_add_up(r2, weight, monkeypatch):
-    dax, data = mosaic_and_data(evidence=0.0, additive=0.3, largest=0.0)
-    module, recorder = dax._module(data), Recorder(lambda: torch.zeros(8, 8))
-    recorder.masks.append(torch.zeros(8, 8))
+    dax, data, module, recorder = untrained(evidence=0.0, additive=0.3, largest=0.0)
     adds = torch.rand(32, 32)
     monkeypatch.setattr(mosaic, "additive", lambda *_: many.Additive(adds, r2))
     made = dax._read(data.x, data, module, recorder)
