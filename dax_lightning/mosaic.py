@@ -23,6 +23,9 @@ OTHERS: tuple[Segmenter, ...] = (
     Slic(n_segments=80, sigma=1),
     Felzenszwalb(scale=300, sigma=0.8, min_size=400),
 )
+OUTLINES: tuple[Segmenter, ...] = tuple(
+    Felzenszwalb(scale=scale, sigma=sigma, min_size=scale) for scale in (100, 300, 1000) for sigma in (0.5, 1.2, 2.0)
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class Mosaic:
         segmenter: the first partition; ``None``: quick shift with LIME's settings.
         others: the further ones; ``None``: finer quick shift, SLIC with 16, 36 and 80 segments, and felzenszwalb's
             graph segmentation. One of these that finds a single segment, as may be in a small or plain input, is left out.
+        outlines: partitions of which no copy is made, but within whose segments maps are averaged too
+            (:meth:`outlined`); ``None``: felzenszwalb's, for three scales and three amounts of smoothing. As above, those
+            with a single segment are left out.
 
     Example:
         >>> from dax_lightning.segment import Grid
@@ -42,6 +48,7 @@ class Mosaic:
 
     segmenter: Segmenter | None = None
     others: Sequence[Segmenter] | None = None
+    outlines: Sequence[Segmenter] | None = None
 
     @property
     def first(self) -> Segmenter:
@@ -50,7 +57,7 @@ class Mosaic:
 
     def prepare(self) -> None:
         """See :class:`Segmenter`."""
-        for segmenter in (self.first, *self._others):
+        for segmenter in (self.first, *self._others, *self._outlines):
             segmenter.prepare()
 
     def __call__(self, x: Float[Tensor, "c *space"], first: Int[Tensor, "*space"] | None = None) -> Int[Tensor, "p *space"]:
@@ -63,15 +70,41 @@ class Mosaic:
         Raises:
             InputError: the first segmenter refuses the input.
         """
-        found = [self.first(x) if first is None else first]
-        for segmenter in self._others:
-            with suppress(SingleSegment):
-                found.append(segmenter(x))
-        return stacked(found)
+        return stacked([self.first(x) if first is None else first, *_found(self._others, x)])
+
+    def outlined(self, x: Float[Tensor, "c *space"], levels: Int[Tensor, "p *space"]) -> Int[Tensor, "more *space"]:
+        """The partitions, and after them the outlines: what maps are averaged within. No query is spent on outlines.
+
+        Args:
+            x: the input, values in [0, 1].
+            levels: its partitions, ids from 0 on.
+
+        Example:
+            >>> from dax_lightning.segment import Grid
+            >>> x = torch.tensor([[[0.0, 0.0, 1.0, 1.0]]])
+            >>> mosaic = Mosaic(Grid(1, 4), [], [Felzenszwalb(scale=0.1, sigma=0, min_size=1)])
+            >>> mosaic.outlined(x, mosaic(x)).tolist()
+            [[[0, 1, 2, 3]], [[4, 4, 5, 5]]]
+        """
+        found = _found(self._outlines, x)
+        return torch.cat([levels, stacked(found) + levels.max() + 1]) if found else levels
 
     @property
     def _others(self) -> Sequence[Segmenter]:
         return OTHERS if self.others is None else self.others
+
+    @property
+    def _outlines(self) -> Sequence[Segmenter]:
+        return OUTLINES if self.outlines is None else self.outlines
+
+
+def _found(segmenters: Sequence[Segmenter], x: Float[Tensor, "c *space"]) -> list[Int[Tensor, "*space"]]:
+    """The partitions of more than one segment."""
+    found = []
+    for segmenter in segmenters:
+        with suppress(SingleSegment):
+            found.append(segmenter(x))
+    return found
 
 
 def stacked(partitions: Sequence[Int[Tensor, "*space"]]) -> Int[Tensor, "p *space"]:
@@ -222,6 +255,7 @@ def cut_out(
     weight: Float[Tensor, " n"],
     largest: float = 0.45,
     complement: float = 0.5,
+    separation: float = 0.0,
     softness: float = 0.1,
     graded: float = 0.1,
 ) -> Float[Tensor, "h w"]:
@@ -229,8 +263,9 @@ def cut_out(
 
     The threshold is where the mask explains the answers best and its complement worst, which is what the counterfactual loss
     asks of a mask: the highest of ``r²(share kept inside) - complement · r²(share kept outside)``, where r is the correlation
-    with the answers among the copies of each partition, no less than 0. No query is spent. At most the share ``largest`` of all
-    places lies above it: a mask that names most of the picture says little.
+    with the answers among the copies of each partition, no less than 0; plus ``separation`` times the share of the map's variance
+    that lies between the two parts, which is Otsu's criterion. No query is spent. At most the share ``largest`` of all places
+    lies above it: a mask that names most of the picture says little.
 
     Args:
         saliency: any scale.
@@ -240,6 +275,7 @@ def cut_out(
         weight: of each copy.
         largest: most of the places that may be named, in (0, 0.5].
         complement: how much it counts that the rest must not explain; 0 or more. More of it makes masks larger.
+        separation: how much it counts that the map tells the two parts apart; 0 or more.
         softness: how far around the threshold the mask is neither 0 nor 1, in standard deviations of the map; above 0.
         graded: what the map itself, scaled to [0, 1], contributes, in [0, 1]; so that places within the mask are told apart.
 
@@ -267,7 +303,7 @@ def cut_out(
     shares = torch.cat(_shares_kept(ranked.indices, sizes, kept, levels), 1)
     inside, outside = _correlation(shares, values, _groups(kept, levels), weight).chunk(2)
     explained = inside**2 - complement * outside**2
-    size = int(sizes[explained.argmax()])
+    size = int(sizes[(explained + separation * _between(ranked.values, sizes)).argmax()])
     edge = ranked.values[size - 1 : size + 1].mean()  # between the last place that is named and the first that isn't
     mask = torch.sigmoid((saliency - edge) / (softness * _deviation(saliency)))
     return (1 - graded) * mask + graded * (saliency - low) / (high - low)
@@ -282,6 +318,14 @@ def _sizes(ranked: Float[Tensor, " places"], largest: float) -> Int[Tensor, " s"
     ends = (ranked[1:] < ranked[:-1]).nonzero()[:, 0] + 1
     wanted = (torch.logspace(math.log10(_SMALLEST), 0, _TRIED) * largest * len(ranked)).floor()
     return ends[(torch.searchsorted(ends, wanted, right=True) - 1).clamp_min(0)].unique()
+
+
+def _between(ranked: Float[Tensor, " places"], sizes: Int[Tensor, " s"]) -> Float[Tensor, " s"]:
+    """How much of the variance lies between the first so many values and the others, in [0, 1] (Otsu 1979)."""
+    sums, count = ranked.double().cumsum(0), len(ranked)
+    inside, above = sizes / count, sums[sizes - 1]
+    gap = above / sizes - (sums[-1] - above) / (count - sizes)
+    return inside * (1 - inside) * gap**2 / _deviation(ranked) ** 2
 
 
 def _shares_kept(

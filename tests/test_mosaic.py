@@ -30,7 +30,8 @@ SIDE = 12
 X = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
 PARTITIONS = [Grid(2, 2)(X), Grid(3, 4)(X), Grid(1, 5)(X)]
 LEVELS = stacked(PARTITIONS)
-FIXED = Mosaic(Grid(4, 4), [Grid(3, 3), Grid(8, 2)])
+FIXED = Mosaic(Grid(4, 4), [Grid(3, 3), Grid(8, 2)], [])
+OUTLINED = Mosaic(FIXED.segmenter, FIXED.others, [Grid(5, 1), Grid(2, 7)])
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +89,41 @@ def test_a_given_partition_takes_the_first_place():
     own = Grid(1, 3)(X)
     assert torch.equal(FIXED(X, own)[0], own)
     assert len(Mosaic(FromCase(), [Grid(2, 2)])(X, own)) == 2
+
+
+def test_outlines_come_after_the_partitions_and_no_copy_is_made_of_them():
+    levels = OUTLINED(X)
+    assert torch.equal(levels, FIXED(X))
+    found, own = OUTLINED.outlined(X, levels), [Grid(5, 1)(X), Grid(2, 7)(X)]
+    assert torch.equal(found[: len(levels)], levels)
+    assert torch.equal(found[len(levels) :], stacked(own) + levels.max() + 1)
+    assert torch.equal(FIXED.outlined(X, levels), levels)
+    plain = torch.full((3, 8, 8), 0.5)
+    assert len(Mosaic(Grid(2, 2), [], [Felzenszwalb(), Grid(4, 4)]).outlined(plain, Grid(2, 2)(plain)[None])) == 2
+
+
+def test_all_segmenters_are_prepared():
+    class Counted(Grid):
+        def prepare(self):
+            prepared.append(self)
+
+    prepared: list[Grid] = []
+    parts = [Counted(2, 2), Counted(3, 3), Counted(4, 4)]
+    Mosaic(parts[0], parts[1:2], parts[2:]).prepare()
+    assert prepared == parts
+
+
+@pytest.mark.parametrize("kind", [RiseOnMosaic, LimeOnMosaic, RidgeOnMosaic])
+def test_the_maps_of_rivals_are_averaged_within_the_outlines(kind, noisy_image, monkeypatch):
+    found = {}
+    monkeypatch.setattr(kind, "_map", lambda *_: torch.arange(32.0 * 32).view(32, 32))
+    for mosaic_ in (FIXED, OUTLINED):
+        made = kind(QuarterBox(), mosaic_, Perturber(fill="zeros"), q=60).explain(noisy_image, 0)
+        levels = mosaic_(noisy_image)
+        found[len(mosaic_.outlines)] = made.saliency
+        expected = averaged_within(torch.arange(32.0 * 32).view(32, 32), mosaic_.outlined(noisy_image, levels))
+        torch.testing.assert_close(made.saliency, expected)
+    assert not torch.equal(found[0], found[2])
 
 
 def test_each_copy_loses_segments_of_one_partition():
@@ -348,6 +384,26 @@ def test_a_complement_that_must_not_explain_makes_the_mask_larger():
     assert named[0] < named[-1]
 
 
+def test_what_lies_between_the_parts_by_plain_lines():
+    saliency = torch.rand(8, 8)
+    saliency[:3] += 2
+    ranked, sizes = saliency.flatten().sort(descending=True).values, torch.tensor([1, 24, 30])
+    for size, found in zip(sizes.tolist(), many._between(ranked, sizes).tolist(), strict=True):
+        parts = ranked[:size], ranked[size:]
+        between = sum(len(part) / 64 * (part.mean() - ranked.mean()) ** 2 for part in parts)
+        assert found == pytest.approx((between / ranked.var(correction=0)).item(), rel=1e-5)
+
+
+def test_where_the_answers_do_not_tell_the_cut_parts_the_map():
+    saliency = torch.rand(20, 20) * 0.1
+    saliency[:4, :5] += 1
+    kept, _, levels, weight = copies_of_cells(20, 200, saliency > 0.5)
+    silent = torch.zeros(200)
+    named = [(cut_out(saliency, kept, silent, levels, weight, separation=value) > 0.5).sum().item() for value in (0.0, 0.3)]
+    assert named[0] != 20
+    assert named[1] == 20
+
+
 def test_standardised():
     made = standardised(torch.rand(9, 9) * 7)
     assert (made.mean().item(), made.std(correction=0).item()) == pytest.approx((0, 1), abs=1e-5)
@@ -391,7 +447,7 @@ def test_lime_of_a_single_partition_is_lime(noisy_image):
 
     perturber = Perturber(fill="zeros")
     settings = {"perturber": perturber, "q": 200, "targets": "log_odds"}
-    ours = LimeOnMosaic(QuarterBox(), Mosaic(Grid(4, 4), []), **settings).explain(noisy_image, 0).saliency
+    ours = LimeOnMosaic(QuarterBox(), Mosaic(Grid(4, 4), [], []), **settings).explain(noisy_image, 0).saliency
     theirs = Lime(QuarterBox(), Grid(4, 4), **settings).explain(noisy_image, 0).saliency
     torch.testing.assert_close(ours, theirs)
 
@@ -414,16 +470,16 @@ def test_few_copies_train_as_long_as_many(noisy_image):
     assert 0 < notes["named"] <= 0.45
 
 
-def mosaic_and_data(**settings):
-    dax = MosaicDax(QuarterBox(), FIXED, q=60, student_copies=500, **settings)
+def mosaic_and_data(mosaic_=FIXED, **settings):
+    dax = MosaicDax(QuarterBox(), mosaic_, q=60, student_copies=500, **settings)
     data = dax._data(torch.rand(3, 32, 32), 0, torch.Generator().manual_seed(3), None)
     data.setup()
     return dax, data
 
 
-def untrained(**settings):
+def untrained(mosaic_=FIXED, **settings):
     """What ``_read`` is given, as if training had changed nothing."""
-    dax, data = mosaic_and_data(**settings)
+    dax, data = mosaic_and_data(mosaic_, **settings)
     recorder = Recorder(lambda: torch.zeros(8, 8))
     recorder.masks.append(torch.zeros(8, 8))
     return dax, data, dax._module(data), recorder
@@ -481,18 +537,18 @@ def test_the_map_is_cut_by_the_answers_and_their_weights(weight):
     assert graded.notes["additive_r2"] == additive(*asked).r2
     torch.testing.assert_close(
         dax._read(data.x, data, module, recorder).saliency,
-        cut_out(graded.saliency, *asked, complement=4 * (1 - min(max(additive(*asked).r2, 0), 0.99))),
+        cut_out(graded.saliency, *asked, complement=4 * (1 - min(max(additive(*asked).r2, 0), 0.99)), separation=0.3),
     )
 
 
 @pytest.mark.parametrize(("r2", "counts"), [(-0.2, 3.0), (0.5, 1.5), (1.0, 0.03)])
 def test_the_complement_counts_as_far_as_places_do_not_add_up(r2, counts, monkeypatch):
-    dax, data, module, recorder = untrained(complement=3.0, largest=0.3)
+    dax, data, module, recorder = untrained(complement=3.0, largest=0.3, separation=0.7)
     given = []
     monkeypatch.setattr(mosaic, "additive", lambda *_: many.Additive(torch.rand(32, 32), r2))
-    monkeypatch.setattr(mosaic, "cut_out", lambda *args: given.append(args[-2:]) or args[0])
+    monkeypatch.setattr(mosaic, "cut_out", lambda *args: given.append(args[-3:]) or args[0])
     dax._read(data.x, data, module, recorder)
-    assert given == [(0.3, pytest.approx(counts))]
+    assert given == [(0.3, pytest.approx(counts), 0.7)]
 
 
 def test_the_rival_is_the_regression_alone(noisy_image, monkeypatch):
@@ -508,8 +564,13 @@ def test_the_rival_is_the_regression_alone(noisy_image, monkeypatch):
 def test_the_defaults_of_class_and_configuration_agree():
     plain: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "explainer" / "dax.yaml"), resolve=False)
     signature = inspect.signature(MosaicDax.__init__).parameters
-    names = ("resolution", "members", "min_steps", "evidence", "additive", "complement", "student_copies", "largest", "targets")
-    assert {name: plain[name] for name in names} == {name: signature[name].default for name in names}
+    own = [
+        name
+        for name, parameter in signature.items()
+        if isinstance(parameter.default, int | float | str) and name not in ("q", "seed")
+    ]
+    assert {"evidence", "additive", "complement", "separation", "largest", "targets"} <= {*own}
+    assert {name: plain[name] for name in own} == {name: signature[name].default for name in own}
 
 
 @pytest.mark.parametrize(("r2", "weight"), [(-0.2, 0.0), (0.5, 0.3), (0.75, 2.7), (1.0, 0.3 * 99**2)])
@@ -520,6 +581,23 @@ def test_what_places_add_counts_as_far_as_they_add_up(r2, weight, monkeypatch):
     made = dax._read(data.x, data, module, recorder)
     assert made.notes == {"additive_r2": r2}
     torch.testing.assert_close(made.saliency, averaged_within(weight * standardised(adds), data.segments), atol=1e-3, rtol=1e-3)
+
+
+def test_the_map_is_averaged_within_the_outlines():
+    dax, data, module, recorder = untrained(OUTLINED, additive=0.0, largest=0.0, evidence=2.0)
+    within = OUTLINED.outlined(data.x, data.segments)
+    assert len(within) == len(data.segments) + 2
+    learned = []
+    for part in module.modules():
+        if isinstance(part, SegmentMask):
+            torch.nn.init.normal_(part.values)
+            learned.append(part.places(data.segments))
+    state = data.generator.get_state()
+    effect = dax._effect(data, module)
+    data.generator.set_state(state)
+    mask = standardised(averaged_within(averaged_within(torch.stack(learned).mean(0), within), within))
+    expected = averaged_within(mask + 2.0 * standardised(effect), within)
+    torch.testing.assert_close(dax._read(data.x, data, module, recorder).saliency, expected)
 
 
 def test_students_answer_many_copies_so_seeds_agree_better(noisy_image):
@@ -553,6 +631,7 @@ def test_students_answer_many_copies_so_seeds_agree_better(noisy_image):
         ({"evidence": -0.1}, "evidence=-0.1"),
         ({"additive": float("nan")}, "additive=nan"),
         ({"complement": -1.0}, "complement=-1.0"),
+        ({"separation": -0.3}, "separation=-0.3"),
         ({"largest": 0.6}, "largest=0.6"),
         ({"targets": "probability", "q": 2}, "q=2"),
     ],

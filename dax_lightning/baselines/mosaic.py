@@ -1,7 +1,8 @@
 """RISE, LIME and a joint ridge on DAX-Mosaic's copies: what many segmentations alone are worth, without mask and student.
 
-All three ask about the very copies that :class:`~dax_lightning.dax.MosaicDax` learns from, so that a comparison tells methods
-apart and not perturbations; inside :meth:`BlackBox.bank` they cost nothing beside it.
+All three ask about the very copies that :class:`~dax_lightning.dax.MosaicDax` learns from, and their maps are averaged within
+the same segments and outlines, so that a comparison tells methods apart and not perturbations or edges; inside
+:meth:`BlackBox.bank` they cost nothing beside it.
 """
 
 from abc import abstractmethod
@@ -23,6 +24,8 @@ from dax_lightning.perturb import MIXED, Perturber, level_of
 
 class OnMosaic(Explainer):
     """Asks about copies that lost segments of one of several partitions each; subclasses write :meth:`_map`.
+
+    The map is averaged within all segments and outlines, :meth:`~dax_lightning.mosaic.Mosaic.outlined`.
 
     Args:
         black_box: what is explained.
@@ -69,7 +72,8 @@ class OnMosaic(Explainer):
         notes = {"segments": answers.kept.shape[1]}
         if all_same(values):
             return Found(torch.zeros(x.shape[1:]), score, levels[0], notes)
-        return Found(self._map(answers.kept, values, levels, level_of(levels, x), answers.weight), score, levels[0], notes)
+        saliency = self._map(answers.kept, values, levels, level_of(levels, x), answers.weight)
+        return Found(averaged_within(saliency, self.mosaic.outlined(x, levels)), score, levels[0], notes)
 
     @abstractmethod
     def _map(
@@ -80,11 +84,11 @@ class OnMosaic(Explainer):
         level: Int[Tensor, " j"],
         weight: Float[Tensor, " n"],
     ) -> Float[Tensor, "h w"]:
-        """The map; ``values`` are the answers on the chosen scale, not all the same."""
+        """The map before it is averaged; ``values`` are the answers on the chosen scale, not all the same."""
 
 
 class RiseOnMosaic(OnMosaic):
-    """RISE's mean answer, kept minus removed, over the copies of many segmentations, averaged within all their segments.
+    """RISE's mean answer, kept minus removed, over the copies of many segmentations.
 
     See :class:`OnMosaic` for the arguments.
 
@@ -101,7 +105,7 @@ class RiseOnMosaic(OnMosaic):
     name: ClassVar[str] = "rise_mosaic"
 
     def _map(self, kept, values, levels, level, weight):
-        return averaged_within(kept_minus_removed(kept, values, levels, weight), levels)
+        return kept_minus_removed(kept, values, levels, weight)
 
 
 class LimeOnMosaic(OnMosaic):
@@ -150,7 +154,7 @@ class LimeOnMosaic(OnMosaic):
 
 
 class RidgeOnMosaic(OnMosaic):
-    """What each place adds, by one ridge regression on the copies of all segmentations, averaged within all their segments.
+    """What each place adds, by one ridge regression on the copies of all segmentations.
 
     See :func:`~dax_lightning.mosaic.additive` for the regression and :class:`OnMosaic` for the arguments.
 
@@ -167,4 +171,4 @@ class RidgeOnMosaic(OnMosaic):
     name: ClassVar[str] = "ridge_mosaic"
 
     def _map(self, kept, values, levels, level, weight):
-        return averaged_within(additive(kept, values, levels, weight).saliency, levels)
+        return additive(kept, values, levels, weight).saliency

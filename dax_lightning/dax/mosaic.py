@@ -69,13 +69,15 @@ class MosaicDax(Distiller):
     each segment of each partition (:class:`SegmentMask`); the student sees only where copies were kept; several masks, each
     with a student, are trained side by side (:class:`~dax_lightning.dax.module.Ensemble`).
 
-    The map is the members' mean mask before the sigmoid, averaged within the segments twice; plus ``evidence`` times the
+    The map is the members' mean mask before the sigmoid, averaged within the segments and outlines
+    (:meth:`~dax_lightning.mosaic.Mosaic.outlined`) twice; plus ``evidence`` times the
     difference of mean answers with and without a place (:func:`~dax_lightning.mosaic.kept_minus_removed`), which tells for from
     against; plus ``additive · (R² / (1 - R²))²`` times what each place adds in a joint ridge regression
     (:func:`~dax_lightning.mosaic.additive`), whose R² on copies left out tells how far places add up: where they do, it is the
-    sharpest of the three, where they act together, it says little. The sum is averaged within the segments, and made a mask
-    again, as large as explains the answers best and its complement worst (:func:`~dax_lightning.mosaic.cut_out`); the complement
-    counts ``complement · (1 - R²)``. An R² under 0 counts as 0, one over 0.99 as that.
+    sharpest of the three, where they act together, it says little. The sum is averaged within them, too, and made a mask
+    again, as large as explains the answers best, its complement worst, and parts the map best
+    (:func:`~dax_lightning.mosaic.cut_out`); the complement counts ``complement · (1 - R²)``, the parting ``separation``. An R²
+    under 0 counts as 0, one over 0.99 as that.
     The difference of means is taken over ``student_copies`` copies that the students answer at no cost, and corrected by their
     errors on the copies that were asked about (a control variate, though students were trained on most of these: of few copies
     they learn the answers by heart, and little is corrected). It varies less with the seed than the black box's few answers
@@ -99,6 +101,7 @@ class MosaicDax(Distiller):
         evidence: weight of the difference of mean answers, in standard deviations of the masks' mean.
         additive: weight of what each place adds, see above; 0 or more.
         complement: how much it counts in the cut that the rest must not explain, see above; 0 or more.
+        separation: how much it counts in the cut that the map tells what is named from the rest; 0 or more.
         student_copies: copies that the students answer for that difference, beside the ``q`` that are asked about; 0: none.
         largest: most of the places that the mask may name, see :func:`~dax_lightning.mosaic.cut_out`; 0 leaves out the cut.
         min_fidelity: below this held-out weighted R² the students have learned nothing and the explanation is flagged.
@@ -138,8 +141,9 @@ class MosaicDax(Distiller):
         members: int = 4,
         min_steps: int = 300,
         evidence: float = 1.0,
-        additive: float = 0.1,
+        additive: float = 0.15,
         complement: float = 4.0,
+        separation: float = 0.3,
         student_copies: int = 4000,
         largest: float = 0.45,
         min_fidelity: float = 0.1,
@@ -154,13 +158,14 @@ class MosaicDax(Distiller):
                 f"explainer.members={members}, student_copies={student_copies}, min_steps={min_steps}: wanted at least 1 member, "
                 "0 copies, and 0 steps"
             )
-        for name, value in (("evidence", evidence), ("additive", additive), ("complement", complement)):
+        weights = {"evidence": evidence, "additive": additive, "complement": complement, "separation": separation}
+        for name, value in weights.items():
             if not value >= 0:
                 raise InputError(f"explainer.{name}={value}: wanted 0 or more")
         if not 0 <= largest <= 0.5:
             raise InputError(f"explainer.largest={largest}: wanted a share in [0, 0.5]")
         self.loss, self.members, self.min_steps = loss or CounterfactualLoss(lam3=0.0), members, min_steps
-        self.evidence, self.additive, self.complement = evidence, additive, complement
+        self.evidence, self.additive, self.complement, self.separation = evidence, additive, complement, separation
         self.student_copies, self.largest = student_copies, largest
 
     def prepare(self) -> None:
@@ -181,18 +186,19 @@ class MosaicDax(Distiller):
         return DaxModule(mask, self.student(channels=1, size=data.pool.size), self.loss, self.targets, True, *rates)
 
     def _read(self, x: Tensor, data: PerturbationDataModule, module: DaxModule, recorder: Recorder) -> Reading:
+        outlined = self.mosaic.outlined(x, data.segments)
         masks = [mask for mask in module.modules() if isinstance(mask, SegmentMask)]
         learned = torch.stack([mask.places(data.segments) for mask in masks]).mean(0)
-        learned = standardised(averaged_within(averaged_within(learned, data.segments), data.segments))
+        learned = standardised(averaged_within(averaged_within(learned, outlined), outlined))
         if self.evidence:
             learned = learned + self.evidence * standardised(self._effect(data, module))
         asked = (data.kept, data.teacher, data.segments, data.weight)
         adds = additive(*asked)
         share = min(max(adds.r2, 0.0), _SURE)
         learned = learned + self.additive * (share / (1 - share)) ** 2 * standardised(adds.saliency)
-        saliency, notes = averaged_within(learned, data.segments), {"additive_r2": adds.r2}
+        saliency, notes = averaged_within(learned, outlined), {"additive_r2": adds.r2}
         if self.largest:
-            saliency = cut_out(saliency, *asked, self.largest, self.complement * (1 - share))
+            saliency = cut_out(saliency, *asked, self.largest, self.complement * (1 - share), self.separation)
             notes["named"] = (saliency > 0.5).float().mean().item()
         return Reading(saliency, notes, torch.stack(recorder.masks))
 
