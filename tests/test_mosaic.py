@@ -115,15 +115,15 @@ def test_all_segmenters_are_prepared():
 
 @pytest.mark.parametrize("kind", [RiseOnMosaic, LimeOnMosaic, RidgeOnMosaic])
 def test_the_maps_of_rivals_are_averaged_within_the_outlines(kind, noisy_image, monkeypatch):
-    found = {}
-    monkeypatch.setattr(kind, "_map", lambda *_: torch.arange(32.0 * 32).view(32, 32))
-    for mosaic_ in (FIXED, OUTLINED):
-        made = kind(QuarterBox(), mosaic_, Perturber(fill="zeros"), q=60).explain(noisy_image, 0)
-        levels = mosaic_(noisy_image)
-        found[len(mosaic_.outlines)] = made.saliency
-        expected = averaged_within(torch.arange(32.0 * 32).view(32, 32), mosaic_.outlined(noisy_image, levels))
-        torch.testing.assert_close(made.saliency, expected)
-    assert not torch.equal(found[0], found[2])
+    raw = torch.arange(32.0 * 32).view(32, 32)
+    monkeypatch.setattr(kind, "_map", lambda *_: raw)
+    made = [
+        kind(QuarterBox(), each, Perturber(fill="zeros"), q=60).explain(noisy_image, 0).saliency for each in (FIXED, OUTLINED)
+    ]
+    levels = FIXED(noisy_image)
+    torch.testing.assert_close(made[0], averaged_within(raw, levels))
+    torch.testing.assert_close(made[1], averaged_within(raw, OUTLINED.outlined(noisy_image, levels)))
+    assert not torch.allclose(*made)
 
 
 def test_each_copy_loses_segments_of_one_partition():
