@@ -256,7 +256,7 @@ def cut_out(
     largest: float = 0.45,
     complement: float = 0.5,
     separation: float = 0.0,
-    softness: float = 0.1,
+    softness: float = 0.02,
     graded: float = 0.1,
 ) -> Float[Tensor, "h w"]:
     """A mask of the map: near 1 above a threshold, near 0 below, with the map's order kept everywhere.

@@ -374,6 +374,14 @@ def test_no_more_than_the_largest_share_is_named():
     assert cut_out(torch.ones(20, 20), *copies).eq(0).all()
 
 
+def test_what_is_named_of_a_large_object_lies_over_mean_plus_one_std():
+    truth = torch.arange(400).view(20, 20) < 170
+    cut = cut_out(torch.linspace(1, 0, 400).view(20, 20), *copies_of_cells(20, 600, truth), complement=4.0)
+    named, over = (cut > 0.5).sum().item(), (cut > cut.mean() + cut.std(correction=0)).sum().item()
+    assert named > 150
+    assert over > 0.9 * named
+
+
 def test_a_complement_that_must_not_explain_makes_the_mask_larger():
     truth = torch.arange(400).view(20, 20) < 100
     kept, values, levels, weight = copies_of_cells(20, 600, truth)
