@@ -37,8 +37,9 @@ class Mosaic:
         others: the further ones; ``None``: finer quick shift, SLIC with 16, 36 and 80 segments, and felzenszwalb's
             graph segmentation. One of these that finds a single segment, as may be in a small or plain input, is left out.
         outlines: partitions of which no copy is made, but within whose segments maps are averaged too
-            (:meth:`outlined`); ``None``: felzenszwalb's, for three scales and three amounts of smoothing. As above, those
-            with a single segment are left out.
+            (:meth:`outlined`); ``None``: felzenszwalb's, for scales of 100, 300 and 1000, and smoothed by 0.5, 1.2 and 2 pixels.
+            No segment is smaller than as many pixels as its scale, so in small inputs few of them find more than one
+            segment. As above, the others are left out.
 
     Example:
         >>> from dax_lightning.segment import Grid
@@ -78,6 +79,9 @@ class Mosaic:
         Args:
             x: the input, values in [0, 1].
             levels: its partitions, ids from 0 on.
+
+        Raises:
+            InputError: a segmenter of the outlines refuses the input.
 
         Example:
             >>> from dax_lightning.segment import Grid

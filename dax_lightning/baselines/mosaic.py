@@ -25,7 +25,7 @@ from dax_lightning.perturb import MIXED, Perturber, level_of
 class OnMosaic(Explainer):
     """Asks about copies that lost segments of one of several partitions each; subclasses write :meth:`_map`.
 
-    The map is averaged within all segments and outlines, :meth:`~dax_lightning.mosaic.Mosaic.outlined`.
+    The map is averaged within all segments and outlines, :meth:`~dax_lightning.mosaic.Mosaic.outlined`, if ``averaged``.
 
     Args:
         black_box: what is explained.
@@ -33,6 +33,7 @@ class OnMosaic(Explainer):
         perturber: makes the copies; ``None``: that of DAX-Mosaic.
         q: copies, the input included.
         targets: the scale of the answers: ``log_odds`` or ``probability``.
+        averaged: average the map, which makes it lie better on objects, and tells less apart.
         seed: of all randomness.
         budget: most rows the black box may be asked.
     """
@@ -44,6 +45,7 @@ class OnMosaic(Explainer):
         perturber: Perturber | None = None,
         q: int = 1000,
         targets: TargetSpace = "log_odds",
+        averaged: bool = True,
         seed: int = 0,
         budget: int | None = None,
     ):
@@ -54,6 +56,7 @@ class OnMosaic(Explainer):
         self.mosaic, self.perturber, self.q = mosaic or Mosaic(), perturber or MIXED, q
         self.segmenter = self.mosaic.first  # explain_case hands a case's own partition to those whose segmenter wants it
         self.targets: TargetSpace = targets
+        self.averaged = averaged
 
     def prepare(self) -> None:
         """See :class:`Explainer`."""
@@ -67,13 +70,14 @@ class OnMosaic(Explainer):
         self, x: Float[Tensor, "c h w"], target: int, generator: torch.Generator, segments: Int[Tensor, "h w"] | None
     ) -> Found:
         levels = self.mosaic(x, segments)
+        outlined = self.mosaic.outlined(x, levels) if self.averaged else None
         answers = ask(self.black_box, self.perturber, x, levels, target, self.q, generator)
         values, score = in_space(answers.probability, self.targets), answers.probability[0].item()
         notes = {"segments": answers.kept.shape[1]}
         if all_same(values):
             return Found(torch.zeros(x.shape[1:]), score, levels[0], notes)
         saliency = self._map(answers.kept, values, levels, level_of(levels, x), answers.weight)
-        return Found(averaged_within(saliency, self.mosaic.outlined(x, levels)), score, levels[0], notes)
+        return Found(saliency if outlined is None else averaged_within(saliency, outlined), score, levels[0], notes)
 
     @abstractmethod
     def _map(
@@ -135,11 +139,12 @@ class LimeOnMosaic(OnMosaic):
         perturber: Perturber | None = None,
         q: int = 1000,
         targets: TargetSpace = "log_odds",
+        averaged: bool = True,
         alpha: float = 1.0,
         seed: int = 0,
         budget: int | None = None,
     ):
-        super().__init__(black_box, mosaic, perturber, q, targets, seed, budget)
+        super().__init__(black_box, mosaic, perturber, q, targets, averaged, seed, budget)
         check_ridge(alpha, None)
         self.alpha = alpha
 

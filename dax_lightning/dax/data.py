@@ -129,6 +129,7 @@ class PerturbationDataModule(pl.LightningDataModule):
         batch_size: copies a training step.
         progress: show a progress bar of the queries.
         colours: serve the copies' colours; without, copies have no channels, and only the kept shares tell them apart.
+        outlined: what the map will be averaged within (:meth:`~dax_lightning.mosaic.Mosaic.outlined`), where it will be.
     """
 
     def __init__(
@@ -146,6 +147,7 @@ class PerturbationDataModule(pl.LightningDataModule):
         batch_size: int = 64,
         progress: bool = False,
         colours: bool = True,
+        outlined: Int[Tensor, "*more"] | None = None,
     ):
         super().__init__()
         self.black_box, self.perturber, self.x, self.segments = black_box, perturber, x, segments
@@ -153,6 +155,7 @@ class PerturbationDataModule(pl.LightningDataModule):
         self.space: TargetSpace = space
         self.resolution, self.val_share, self.batch_size, self.progress = resolution, val_share, batch_size, progress
         self.channels = len(x) if colours else 0
+        self.outlined = segments if outlined is None else outlined
         self._asked = False
 
     def setup(self, stage: str | None = None) -> None:

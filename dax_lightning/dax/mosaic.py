@@ -74,10 +74,10 @@ class MosaicDax(Distiller):
     difference of mean answers with and without a place (:func:`~dax_lightning.mosaic.kept_minus_removed`), which tells for from
     against; plus ``additive · (R² / (1 - R²))²`` times what each place adds in a joint ridge regression
     (:func:`~dax_lightning.mosaic.additive`), whose R² on copies left out tells how far places add up: where they do, it is the
-    sharpest of the three, where they act together, it says little. The sum is averaged within them, too, and made a mask
-    again, as large as explains the answers best, its complement worst, and parts the map best
-    (:func:`~dax_lightning.mosaic.cut_out`); the complement counts ``complement · (1 - R²)``, the parting ``separation``. An R²
-    under 0 counts as 0, one over 0.99 as that.
+    sharpest of the three, where they act together, it says little. The sum is averaged within segments and outlines
+    once more and made a mask again, of the size that explains the answers best, whose complement explains them worst, and that
+    tells the map's high and low places apart best (:func:`~dax_lightning.mosaic.cut_out`): the complement counts
+    ``complement · (1 - R²)``, the last ``separation``. An R² under 0 counts as 0, one over 0.99 as that.
     The difference of means is taken over ``student_copies`` copies that the students answer at no cost, and corrected by their
     errors on the copies that were asked about (a control variate, though students were trained on most of these: of few copies
     they learn the answers by heart, and little is corrected). It varies less with the seed than the black box's few answers
@@ -160,8 +160,8 @@ class MosaicDax(Distiller):
             )
         weights = {"evidence": evidence, "additive": additive, "complement": complement, "separation": separation}
         for name, value in weights.items():
-            if not value >= 0:
-                raise InputError(f"explainer.{name}={value}: wanted 0 or more")
+            if not 0 <= value < math.inf:
+                raise InputError(f"explainer.{name}={value}: wanted a number, 0 or more")
         if not 0 <= largest <= 0.5:
             raise InputError(f"explainer.largest={largest}: wanted a share in [0, 0.5]")
         self.loss, self.members, self.min_steps = loss or CounterfactualLoss(lam3=0.0), members, min_steps
@@ -175,7 +175,7 @@ class MosaicDax(Distiller):
     def _data(self, x: Tensor, target: int, generator: torch.Generator, segments: Tensor | None) -> PerturbationDataModule:
         levels = self.mosaic(x, segments)
         self._check_q(int(level_of(levels, x).bincount().min()))
-        return self._data_of(x, levels, target, generator, colours=False)
+        return self._data_of(x, levels, target, generator, colours=False, outlined=self.mosaic.outlined(x, levels))
 
     def _module(self, data: PerturbationDataModule) -> Ensemble:
         return Ensemble([self._member(data) for _ in range(self.members)])
@@ -186,17 +186,16 @@ class MosaicDax(Distiller):
         return DaxModule(mask, self.student(channels=1, size=data.pool.size), self.loss, self.targets, True, *rates)
 
     def _read(self, x: Tensor, data: PerturbationDataModule, module: DaxModule, recorder: Recorder) -> Reading:
-        outlined = self.mosaic.outlined(x, data.segments)
         masks = [mask for mask in module.modules() if isinstance(mask, SegmentMask)]
         learned = torch.stack([mask.places(data.segments) for mask in masks]).mean(0)
-        learned = standardised(averaged_within(averaged_within(learned, outlined), outlined))
+        learned = standardised(averaged_within(averaged_within(learned, data.outlined), data.outlined))
         if self.evidence:
             learned = learned + self.evidence * standardised(self._effect(data, module))
         asked = (data.kept, data.teacher, data.segments, data.weight)
         adds = additive(*asked)
         share = min(max(adds.r2, 0.0), _SURE)
         learned = learned + self.additive * (share / (1 - share)) ** 2 * standardised(adds.saliency)
-        saliency, notes = averaged_within(learned, outlined), {"additive_r2": adds.r2}
+        saliency, notes = averaged_within(learned, data.outlined), {"additive_r2": adds.r2}
         if self.largest:
             saliency = cut_out(saliency, *asked, self.largest, self.complement * (1 - share), self.separation)
             notes["named"] = (saliency > 0.5).float().mean().item()
