@@ -498,6 +498,7 @@ def test_rise_on_a_mosaic_by_plain_lines(noisy_image):
 
 def test_few_copies_train_as_long_as_many(noisy_image):
     settings = {"mosaic": FIXED, "perturber": Perturber(fill="zeros"), "training": training(patience=50), "min_steps": 40}
+    settings["uncut"] = 2.0
     for q, steps in ((100, 2), (300, 5)):
         notes = MosaicDax(QuarterBox(), q=q, **settings).explain(noisy_image, 0).notes
         assert notes["epochs"] == 40 / steps
@@ -558,7 +559,7 @@ def test_the_evidence_is_the_students_where_they_are_right_and_the_real_where_th
 
 @pytest.mark.parametrize("weight", ["uniform", "lime"])
 def test_the_map_is_cut_by_the_answers_and_their_weights(weight):
-    dax, data, module, recorder = untrained(perturber=Perturber(fill="zeros", weight=weight), evidence=0.0)
+    dax, data, module, recorder = untrained(perturber=Perturber(fill="zeros", weight=weight), evidence=0.0, uncut=2.0)
     with torch.no_grad():
         for part in module.modules():
             if isinstance(part, SegmentMask):
@@ -575,14 +576,26 @@ def test_the_map_is_cut_by_the_answers_and_their_weights(weight):
     )
 
 
-@pytest.mark.parametrize(("r2", "counts"), [(-0.2, 3.0), (0.5, 1.5), (1.0, 0.03)])
-def test_the_complement_counts_as_far_as_places_do_not_add_up(r2, counts, monkeypatch):
-    dax, data, module, recorder = untrained(complement=3.0, largest=0.3, separation=0.7)
+@pytest.mark.parametrize(
+    ("r2", "counts", "graded"), [(-0.2, 3.0, 0.1), (0.5, 1.5, 0.1), (0.72, 0.84, 0.4), (0.735, 0.795, 0.625), (1.0, 0.03, 1.0)]
+)
+def test_the_complement_and_the_cut_count_as_far_as_places_do_not_add_up(r2, counts, graded, monkeypatch):
+    dax, data, module, recorder = untrained(complement=3.0, largest=0.3, separation=0.7, uncut=0.73)
     given = []
     monkeypatch.setattr(mosaic, "additive", lambda *_: many.Additive(torch.rand(32, 32), r2))
-    monkeypatch.setattr(mosaic, "cut_out", lambda *args: given.append(args[-3:]) or args[0])
-    dax._read(data.x, data, module, recorder)
-    assert given == [(0.3, pytest.approx(counts), 0.7)]
+    monkeypatch.setattr(mosaic, "cut_out", lambda *args, **more: given.append((args[-3:], more)) or args[0])
+    notes = dax._read(data.x, data, module, recorder).notes
+    assert given == [((0.3, pytest.approx(counts), 0.7), {"graded": pytest.approx(graded)})]
+    assert ("named" in notes) == (graded < 0.5)
+
+
+def test_where_places_add_up_the_map_is_not_cut(monkeypatch):
+    dax, data, module, recorder = untrained(evidence=0.0)
+    adds = torch.rand(32, 32)
+    monkeypatch.setattr(mosaic, "additive", lambda *_: many.Additive(adds, 0.9))
+    whole = averaged_within(standardised(adds), data.segments)
+    made = dax._read(data.x, data, module, recorder).saliency
+    torch.testing.assert_close(made, (whole - whole.min()) / (whole.max() - whole.min()))
 
 
 def test_the_rival_is_the_regression_alone(noisy_image, monkeypatch):
@@ -607,7 +620,7 @@ def test_the_defaults_of_class_and_configuration_agree():
     assert {name: plain[name] for name in own} == {name: signature[name].default for name in own}
 
 
-@pytest.mark.parametrize(("r2", "weight"), [(-0.2, 0.0), (0.5, 0.3), (0.75, 2.7), (1.0, 0.3 * 99**2)])
+@pytest.mark.parametrize(("r2", "weight"), [(-0.2, 0.0), (0.5, 0.3), (0.75, 8.1), (1.0, 0.3 * 99**3)])
 def test_what_places_add_counts_as_far_as_they_add_up(r2, weight, monkeypatch):
     dax, data, module, recorder = untrained(evidence=0.0, additive=0.3, largest=0.0)
     adds = torch.rand(32, 32)
@@ -667,6 +680,7 @@ def test_students_answer_many_copies_so_seeds_agree_better(noisy_image):
         ({"complement": -1.0}, "complement=-1.0"),
         ({"separation": -0.3}, "separation=-0.3"),
         ({"separation": float("inf")}, "separation=inf"),
+        ({"uncut": -0.1}, "uncut=-0.1"),
         ({"largest": 0.6}, "largest=0.6"),
         ({"targets": "probability", "q": 2}, "q=2"),
     ],
@@ -686,7 +700,8 @@ def test_too_few_copies_are_refused_before_any_query(noisy_image):
 def test_without_the_cut_the_map_is_the_graded_one(noisy_image):
     settings = {"mosaic": FIXED, "perturber": Perturber(fill="zeros"), "training": training(), "min_steps": 0, "q": 100}
     graded, cut = (
-        MosaicDax(QuarterBox(), largest=largest, **settings).explain(noisy_image, 0).saliency for largest in (0.0, 0.45)
+        MosaicDax(QuarterBox(), largest=largest, uncut=2.0, **settings).explain(noisy_image, 0).saliency
+        for largest in (0.0, 0.45)
     )
     assert torch.equal(graded.flatten().argsort(stable=True), cut.flatten().argsort(stable=True))
     assert (cut > 0.5).float().mean() <= 0.45

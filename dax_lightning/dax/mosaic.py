@@ -22,6 +22,8 @@ from dax_lightning.mosaic import Mosaic, additive, averaged_within, cut_out, kep
 from dax_lightning.perturb import MIXED, Perturber, level_of
 
 _SURE = 0.99  # a higher R² counts as this
+_GRADED = 0.1  # what the map itself is of one that is cut
+_BAND = 0.03  # of R², around ``uncut``, where maps are cut in part
 FASTER = Training(lr_mask=0.05, lr_student=0.004)
 
 
@@ -72,19 +74,21 @@ class MosaicDax(Distiller):
     The map is the members' mean mask before the sigmoid, averaged within the segments and outlines
     (:meth:`~dax_lightning.mosaic.Mosaic.outlined`) twice; plus ``evidence`` times the
     difference of mean answers with and without a place (:func:`~dax_lightning.mosaic.kept_minus_removed`), which tells for from
-    against; plus ``additive · (R² / (1 - R²))²`` times what each place adds in a joint ridge regression
+    against; plus ``additive · (R² / (1 - R²))³`` times what each place adds in a joint ridge regression
     (:func:`~dax_lightning.mosaic.additive`), whose R² on copies left out tells how far places add up: where they do, it is the
     sharpest of the three, where they act together, it says little. The sum is averaged within segments and outlines
     once more and made a mask again, of the size that explains the answers best, whose complement explains them worst, and that
     tells the map's high and low places apart best (:func:`~dax_lightning.mosaic.cut_out`): the complement counts
-    ``complement · (1 - R²)``, the last ``separation``. An R² under 0 counts as 0, one over 0.99 as that.
+    ``complement · (1 - R²)``, the last ``separation``. Where places add up, the map tells the object's edge better than the cut
+    does: the higher R², from 0.03 below ``uncut`` to 0.03 above it, the more the map stays graded, and in the end it isn't cut at
+    all. An R² under 0 counts as 0, one over 0.99 as that.
     The difference of means is taken over ``student_copies`` copies that the students answer at no cost, and corrected by their
     errors on the copies that were asked about (a control variate, though students were trained on most of these: of few copies
     they learn the answers by heart, and little is corrected). It varies less with the seed than the black box's few answers
     alone.
 
-    ``notes["named"]`` is the share of the places whose mask is over one half, where there is a cut; ``notes["additive_r2"]`` the
-    joint regression's R².
+    ``notes["named"]`` is the share of the places whose mask is over one half, where the map is more cut than graded;
+    ``notes["additive_r2"]`` the joint regression's R².
 
     Args:
         black_box: what is explained.
@@ -102,6 +106,7 @@ class MosaicDax(Distiller):
         additive: weight of what each place adds, see above; 0 or more.
         complement: how much it counts in the cut that the rest must not explain, see above; 0 or more.
         separation: how much it counts in the cut that the map tells what is named from the rest; 0 or more.
+        uncut: the R² around which maps are left graded, see above; 0 or more, and 1.02 or more cuts all maps.
         student_copies: copies that the students answer for that difference, beside the ``q`` that are asked about; 0: none.
         largest: most of the places that the mask may name, see :func:`~dax_lightning.mosaic.cut_out`; 0 leaves out the cut.
         min_fidelity: below this held-out weighted R² the students have learned nothing and the explanation is flagged.
@@ -141,9 +146,10 @@ class MosaicDax(Distiller):
         members: int = 4,
         min_steps: int = 300,
         evidence: float = 1.0,
-        additive: float = 0.15,
+        additive: float = 0.055,
         complement: float = 4.0,
         separation: float = 0.3,
+        uncut: float = 0.85,
         student_copies: int = 4000,
         largest: float = 0.45,
         min_fidelity: float = 0.1,
@@ -158,7 +164,7 @@ class MosaicDax(Distiller):
                 f"explainer.members={members}, student_copies={student_copies}, min_steps={min_steps}: wanted at least 1 member, "
                 "0 copies, and 0 steps"
             )
-        weights = {"evidence": evidence, "additive": additive, "complement": complement, "separation": separation}
+        weights = {"evidence": evidence, "additive": additive, "complement": complement, "separation": separation, "uncut": uncut}
         for name, value in weights.items():
             if not 0 <= value < math.inf:
                 raise InputError(f"explainer.{name}={value}: wanted a number, 0 or more")
@@ -166,7 +172,7 @@ class MosaicDax(Distiller):
             raise InputError(f"explainer.largest={largest}: wanted a share in [0, 0.5]")
         self.loss, self.members, self.min_steps = loss or CounterfactualLoss(lam3=0.0), members, min_steps
         self.evidence, self.additive, self.complement, self.separation = evidence, additive, complement, separation
-        self.student_copies, self.largest = student_copies, largest
+        self.uncut, self.student_copies, self.largest = uncut, student_copies, largest
 
     def prepare(self) -> None:
         """See :class:`Explainer`."""
@@ -194,11 +200,15 @@ class MosaicDax(Distiller):
         asked = (data.kept, data.teacher, data.segments, data.weight)
         adds = additive(*asked)
         share = min(max(adds.r2, 0.0), _SURE)
-        learned = learned + self.additive * (share / (1 - share)) ** 2 * standardised(adds.saliency)
+        learned = learned + self.additive * (share / (1 - share)) ** 3 * standardised(adds.saliency)
         saliency, notes = averaged_within(learned, data.outlined), {"additive_r2": adds.r2}
         if self.largest:
-            saliency = cut_out(saliency, *asked, self.largest, self.complement * (1 - share), self.separation)
-            notes["named"] = (saliency > 0.5).float().mean().item()
+            rest = min(max((share - self.uncut + _BAND) / (2 * _BAND), 0.0), 1.0)
+            graded = _GRADED + (1 - _GRADED) * rest
+            complement = self.complement * (1 - share)
+            saliency = cut_out(saliency, *asked, self.largest, complement, self.separation, graded=graded)
+            if graded < 0.5:
+                notes["named"] = (saliency > 0.5).float().mean().item()
         return Reading(saliency, notes, torch.stack(recorder.masks))
 
     def _effect(self, data: PerturbationDataModule, module: DaxModule) -> Float[Tensor, "h w"]:
