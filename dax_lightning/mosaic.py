@@ -281,7 +281,8 @@ def cut_out(
         complement: how much it counts that the rest must not explain; 0 or more. More of it makes masks larger.
         separation: how much it counts that the map tells the two parts apart; 0 or more.
         softness: how far around the threshold the mask is neither 0 nor 1, in standard deviations of the map; above 0.
-        graded: what the map itself, scaled to [0, 1], contributes, in [0, 1]; so that places within the mask are told apart.
+        graded: what the map itself, scaled to [0, 1], contributes, in [0, 1], so that places within the mask are told apart; 1:
+            the map alone, not cut at all.
 
     Returns:
         Values in [0, 1]; zeros for a flat map. Places of one value are named together: where those of the highest are more than

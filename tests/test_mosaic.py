@@ -595,7 +595,7 @@ def test_where_places_add_up_the_map_is_not_cut(monkeypatch):
     monkeypatch.setattr(mosaic, "additive", lambda *_: many.Additive(adds, 0.9))
     whole = averaged_within(standardised(adds), data.segments)
     made = dax._read(data.x, data, module, recorder).saliency
-    torch.testing.assert_close(made, (whole - whole.min()) / (whole.max() - whole.min()))
+    torch.testing.assert_close(made, scaled(whole))
 
 
 def test_the_rival_is_the_regression_alone(noisy_image, monkeypatch):
@@ -616,7 +616,7 @@ def test_the_defaults_of_class_and_configuration_agree():
         for name, parameter in signature.items()
         if isinstance(parameter.default, int | float | str) and name not in ("q", "seed")
     ]
-    assert {"evidence", "additive", "complement", "separation", "largest", "targets"} <= {*own}
+    assert {"evidence", "additive", "complement", "separation", "uncut", "largest", "targets"} <= {*own}
     assert {name: plain[name] for name in own} == {name: signature[name].default for name in own}
 
 
@@ -697,6 +697,10 @@ def test_too_few_copies_are_refused_before_any_query(noisy_image):
     assert box.seen == 0
 
 
+def scaled(saliency):
+    return (saliency - saliency.min()) / (saliency.max() - saliency.min())
+
+
 def test_without_the_cut_the_map_is_the_graded_one(noisy_image):
     settings = {"mosaic": FIXED, "perturber": Perturber(fill="zeros"), "training": training(), "min_steps": 0, "q": 100}
     graded, cut = (
@@ -704,4 +708,6 @@ def test_without_the_cut_the_map_is_the_graded_one(noisy_image):
         for largest in (0.0, 0.45)
     )
     assert torch.equal(graded.flatten().argsort(stable=True), cut.flatten().argsort(stable=True))
-    assert (cut > 0.5).float().mean() <= 0.45
+    assert 0 < (cut > 0.5).float().mean() <= 0.45
+    assert ((cut > 0.15) & (cut < 0.85)).float().mean() < 0.05
+    assert ((scaled(graded) > 0.15) & (scaled(graded) < 0.85)).float().mean() > 0.3

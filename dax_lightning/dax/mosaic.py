@@ -80,8 +80,8 @@ class MosaicDax(Distiller):
     once more and made a mask again, of the size that explains the answers best, whose complement explains them worst, and that
     tells the map's high and low places apart best (:func:`~dax_lightning.mosaic.cut_out`): the complement counts
     ``complement · (1 - R²)``, the last ``separation``. Where places add up, the map tells the object's edge better than the cut
-    does: the higher R², from 0.03 below ``uncut`` to 0.03 above it, the more the map stays graded, and in the end it isn't cut at
-    all. An R² under 0 counts as 0, one over 0.99 as that.
+    does: a tenth of a cut map is the map itself, scaled to [0, 1], and from an R² of 0.03 below ``uncut`` to 0.03 above it this
+    share grows to all. An R² under 0 counts as 0, one over 0.99 as that.
     The difference of means is taken over ``student_copies`` copies that the students answer at no cost, and corrected by their
     errors on the copies that were asked about (a control variate, though students were trained on most of these: of few copies
     they learn the answers by heart, and little is corrected). It varies less with the seed than the black box's few answers
@@ -106,9 +106,11 @@ class MosaicDax(Distiller):
         additive: weight of what each place adds, see above; 0 or more.
         complement: how much it counts in the cut that the rest must not explain, see above; 0 or more.
         separation: how much it counts in the cut that the map tells what is named from the rest; 0 or more.
-        uncut: the R² around which maps are left graded, see above; 0 or more, and 1.02 or more cuts all maps.
+        uncut: the R² around which maps are left graded, see above; 0 or more. Since R² counts as 0.99 at most, 1.02 or more cuts
+            all maps, and over 0.96 none is left whole; ``largest=0`` is what leaves all as they are.
         student_copies: copies that the students answer for that difference, beside the ``q`` that are asked about; 0: none.
-        largest: most of the places that the mask may name, see :func:`~dax_lightning.mosaic.cut_out`; 0 leaves out the cut.
+        largest: most of the places that a map which is cut may name, see :func:`~dax_lightning.mosaic.cut_out`; 0 leaves out the
+            cut.
         min_fidelity: below this held-out weighted R² the students have learned nothing and the explanation is flagged.
         seed: of all randomness.
         budget: most rows the black box may be asked.
