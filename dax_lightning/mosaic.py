@@ -27,6 +27,8 @@ OUTLINES: tuple[Segmenter, ...] = tuple(
     Felzenszwalb(scale=scale, sigma=sigma, min_size=scale) for scale in (100, 300, 1000) for sigma in (0.5, 1.2, 2.0)
 )
 
+GRADED = 0.1  # what the map itself is of one that is cut
+
 
 @dataclass(frozen=True)
 class Mosaic:
@@ -261,7 +263,7 @@ def cut_out(
     complement: float = 0.5,
     separation: float = 0.0,
     softness: float = 0.02,
-    graded: float = 0.1,
+    graded: float = GRADED,
 ) -> Float[Tensor, "h w"]:
     """A mask of the map: near 1 above a threshold, near 0 below, with the map's order kept everywhere.
 
@@ -303,6 +305,9 @@ def cut_out(
     low, high = saliency.min(), saliency.max()
     if not high > low:
         return torch.zeros_like(saliency)
+    scaled = (saliency - low) / (high - low)
+    if graded == 1:
+        return scaled
     ranked = saliency.flatten().sort(descending=True)
     sizes = _sizes(ranked.values, largest)
     shares = torch.cat(_shares_kept(ranked.indices, sizes, kept, levels), 1)
@@ -311,7 +316,7 @@ def cut_out(
     size = int(sizes[(explained + separation * _between(ranked.values, sizes)).argmax()])
     edge = ranked.values[size - 1 : size + 1].mean()  # between the last place that is named and the first that isn't
     mask = torch.sigmoid((saliency - edge) / (softness * _deviation(saliency)))
-    return (1 - graded) * mask + graded * (saliency - low) / (high - low)
+    return (1 - graded) * mask + graded * scaled
 
 
 _SMALLEST = 0.01  # of the largest area that may be named

@@ -139,7 +139,7 @@ def test_all_segmenters_are_prepared():
 @pytest.mark.parametrize("kind", [RiseOnMosaic, LimeOnMosaic, RidgeOnMosaic])
 def test_the_maps_of_rivals_are_averaged_within_the_outlines(kind, noisy_image, monkeypatch):
     raw = torch.arange(32.0 * 32).view(32, 32)
-    monkeypatch.setattr(kind, "_map", lambda *_: raw)
+    monkeypatch.setattr(kind, "_map", lambda *_: (raw, {}))
     made = [
         kind(QuarterBox(), each, Perturber(fill="zeros"), q=60).explain(noisy_image, 0).saliency for each in (FIXED, OUTLINED)
     ]
@@ -605,7 +605,9 @@ def test_the_rival_is_the_regression_alone(noisy_image, monkeypatch):
     kept, _, levels, weight = given[0]
     assert len(kept) == 90
     assert weight.min() < 1
-    torch.testing.assert_close(made.saliency, averaged_within(additive(*given[0]).saliency, levels))
+    adds = additive(*given[0])
+    torch.testing.assert_close(made.saliency, averaged_within(adds.saliency, levels))
+    assert made.notes["additive_r2"] == adds.r2
 
 
 def test_the_defaults_of_class_and_configuration_agree():

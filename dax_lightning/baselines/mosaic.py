@@ -76,7 +76,8 @@ class OnMosaic(Explainer):
         notes = {"segments": answers.kept.shape[1]}
         if all_same(values):
             return Found(torch.zeros(x.shape[1:]), score, levels[0], notes)
-        saliency = self._map(answers.kept, values, levels, level_of(levels, x), answers.weight)
+        saliency, more = self._map(answers.kept, values, levels, level_of(levels, x), answers.weight)
+        notes |= more
         return Found(saliency if outlined is None else averaged_within(saliency, outlined), score, levels[0], notes)
 
     @abstractmethod
@@ -87,8 +88,8 @@ class OnMosaic(Explainer):
         levels: Int[Tensor, "p h w"],
         level: Int[Tensor, " j"],
         weight: Float[Tensor, " n"],
-    ) -> Float[Tensor, "h w"]:
-        """The map before it is averaged; ``values`` are the answers on the chosen scale, not all the same."""
+    ) -> tuple[Float[Tensor, "h w"], dict[str, float]]:
+        """The map before it is averaged, and notes; ``values`` are the answers on the chosen scale, not all the same."""
 
 
 class RiseOnMosaic(OnMosaic):
@@ -109,7 +110,7 @@ class RiseOnMosaic(OnMosaic):
     name: ClassVar[str] = "rise_mosaic"
 
     def _map(self, kept, values, levels, level, weight):
-        return kept_minus_removed(kept, values, levels, weight)
+        return kept_minus_removed(kept, values, levels, weight), {}
 
 
 class LimeOnMosaic(OnMosaic):
@@ -155,13 +156,14 @@ class LimeOnMosaic(OnMosaic):
             rows = kept[:, own].any(1)  # a copy that kept nothing tells no partition from another
             if rows.sum() > 1:
                 importance[own] = weighted_ridge(kept[rows][:, own], values[rows], weight[rows], self.alpha).importance
-        return importance[levels].mean(0)
+        return importance[levels].mean(0), {}
 
 
 class RidgeOnMosaic(OnMosaic):
     """What each place adds, by one ridge regression on the copies of all segmentations.
 
-    See :func:`~dax_lightning.mosaic.additive` for the regression and :class:`OnMosaic` for the arguments.
+    See :func:`~dax_lightning.mosaic.additive` for the regression, whose R² is ``notes["additive_r2"]``, and :class:`OnMosaic` for
+    the arguments.
 
     Example:
         >>> from dax_lightning.black_box import CallableBlackBox
@@ -176,4 +178,5 @@ class RidgeOnMosaic(OnMosaic):
     name: ClassVar[str] = "ridge_mosaic"
 
     def _map(self, kept, values, levels, level, weight):
-        return additive(kept, values, levels, weight).saliency
+        adds = additive(kept, values, levels, weight)
+        return adds.saliency, {"additive_r2": adds.r2}

@@ -18,11 +18,10 @@ from dax_lightning.dax.module import DaxModule, Ensemble, Recorder, answers
 from dax_lightning.dax.networks import MlpStudent
 from dax_lightning.device import one_thread
 from dax_lightning.errors import InputError
-from dax_lightning.mosaic import Mosaic, additive, averaged_within, cut_out, kept_minus_removed, standardised
+from dax_lightning.mosaic import GRADED, Mosaic, additive, averaged_within, cut_out, kept_minus_removed, standardised
 from dax_lightning.perturb import MIXED, Perturber, level_of
 
 _SURE = 0.99  # a higher R² counts as this
-_GRADED = 0.1  # what the map itself is of one that is cut
 _BAND = 0.03  # of R², around ``uncut``, where maps are cut in part
 FASTER = Training(lr_mask=0.05, lr_student=0.004)
 
@@ -166,8 +165,8 @@ class MosaicDax(Distiller):
                 f"explainer.members={members}, student_copies={student_copies}, min_steps={min_steps}: wanted at least 1 member, "
                 "0 copies, and 0 steps"
             )
-        weights = {"evidence": evidence, "additive": additive, "complement": complement, "separation": separation, "uncut": uncut}
-        for name, value in weights.items():
+        amounts = {"evidence": evidence, "additive": additive, "complement": complement, "separation": separation, "uncut": uncut}
+        for name, value in amounts.items():
             if not 0 <= value < math.inf:
                 raise InputError(f"explainer.{name}={value}: wanted a number, 0 or more")
         if not 0 <= largest <= 0.5:
@@ -206,7 +205,7 @@ class MosaicDax(Distiller):
         saliency, notes = averaged_within(learned, data.outlined), {"additive_r2": adds.r2}
         if self.largest:
             rest = min(max((share - self.uncut + _BAND) / (2 * _BAND), 0.0), 1.0)
-            graded = _GRADED + (1 - _GRADED) * rest
+            graded = GRADED + (1 - GRADED) * rest
             complement = self.complement * (1 - share)
             saliency = cut_out(saliency, *asked, self.largest, complement, self.separation, graded=graded)
             if graded < 0.5:
