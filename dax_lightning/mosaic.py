@@ -319,6 +319,64 @@ def cut_out(
     return (1 - graded) * mask + graded * scaled
 
 
+SURE = 0.99  # a higher R² counts as this
+_BAND = 0.03  # of R², around ``uncut``, where maps are cut in part
+
+
+@dataclass(frozen=True)
+class Cut:
+    """:func:`cut_out` as far as places don't add up: where they do, a map tells the object's edge better than the cut does.
+
+    The complement counts ``complement · (1 - R²)``. A tenth of a cut map is the map itself, scaled to [0, 1], and from an R² of
+    0.03 below ``uncut`` to 0.03 above it this share grows to all. An R² under 0 counts as 0, one over 0.99 as that.
+
+    Args:
+        complement: how much it counts that the rest must not explain; 0 or more.
+        separation: how much it counts that the map tells what is named from the rest; 0 or more.
+        uncut: the R² around which maps are left graded; 0 or more. 1.02 or more cuts all maps, over 0.96 none is left whole.
+        largest: most of the places that a map which is cut may name, in [0, 0.5]; 0 leaves all maps as they are.
+
+    Example:
+        >>> kept = torch.tensor([[True, True, True], [True, False, False], [False, True, True], [False, True, False]])
+        >>> values, levels = torch.tensor([2.0, 2.1, 0.0, 0.1]), torch.tensor([[[0, 0, 1, 1, 2, 2]]])
+        >>> saliency = torch.tensor([[0.9, 0.9, 0.5, 0.4, 0.1, 0.0]])
+        >>> [Cut()(saliency, kept, values, levels, torch.ones(4), r2)[1] for r2 in (0.5, 0.9)]
+        [{'named': 0.3333333432674408}, {}]
+    """
+
+    complement: float = 4.0
+    separation: float = 0.3
+    uncut: float = 0.85
+    largest: float = 0.45
+
+    def __call__(
+        self,
+        saliency: Float[Tensor, "h w"],
+        kept: Bool[Tensor, "n j"],
+        values: Float[Tensor, " n"],
+        levels: Int[Tensor, "p h w"],
+        weight: Float[Tensor, " n"],
+        r2: float,
+    ) -> tuple[Float[Tensor, "h w"], dict[str, float]]:
+        """The map, cut, and, where it is more cut than graded, ``named``: the share of the places over one half.
+
+        Args:
+            saliency: any scale.
+            kept: see :func:`cut_out`, as ``values``, ``levels`` and ``weight``.
+            values: the answers.
+            levels: the partitions.
+            weight: of each copy.
+            r2: how far places add up, see :class:`Additive`.
+        """
+        if not self.largest:
+            return saliency, {}
+        share = min(max(r2, 0.0), SURE)
+        graded = GRADED + (1 - GRADED) * min(max((share - self.uncut + _BAND) / (2 * _BAND), 0.0), 1.0)
+        complement = self.complement * (1 - share)
+        cut = cut_out(saliency, kept, values, levels, weight, self.largest, complement, self.separation, graded=graded)
+        return cut, {"named": (cut > 0.5).float().mean().item()} if graded < 0.5 else {}
+
+
 _SMALLEST = 0.01  # of the largest area that may be named
 _TRIED = 48  # areas, each a tenth larger than the one before
 

@@ -115,6 +115,16 @@ def test_methods_are_some():
         explainer_nodes(composed("comparison=all", "methods=[]"))
 
 
+def test_the_rivals_of_dax_mosaic_may_have_what_needs_no_mask():
+    made = composed("comparison=mosaic").explainers
+    assert {name: (made[name].averaged, made[name].cut) for name in made if name.startswith("lime_mosaic")} == {
+        "lime_mosaic": (1, False),
+        "lime_mosaic_cut": (2, True),
+        "lime_mosaic_plain": (0, False),
+    }
+    assert made.dax["_target_"] == "dax_lightning.dax.MosaicDax"
+
+
 def test_a_comparison_can_be_cut_to_some_methods():
     assert list(explainer_nodes(composed("comparison=all", "methods=[lime,dax_v1]"))) == ["lime", "dax_v1"]
     with pytest.raises(InputError, match="methods: lemon is not among"):

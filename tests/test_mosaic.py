@@ -147,8 +147,29 @@ def test_the_maps_of_rivals_are_averaged_within_the_outlines(kind, noisy_image, 
     torch.testing.assert_close(made[0], averaged_within(raw, levels))
     torch.testing.assert_close(made[1], averaged_within(raw, OUTLINED.outlined(noisy_image, levels)))
     assert not torch.allclose(*made)
-    plain = kind(QuarterBox(), OUTLINED, Perturber(fill="zeros"), q=60, averaged=False).explain(noisy_image, 0).saliency
+    plain = kind(QuarterBox(), OUTLINED, Perturber(fill="zeros"), q=60, averaged=0).explain(noisy_image, 0).saliency
     assert torch.equal(plain, raw)
+    twice = kind(QuarterBox(), FIXED, Perturber(fill="zeros"), q=60, averaged=2).explain(noisy_image, 0).saliency
+    torch.testing.assert_close(twice, averaged_within(made[0], levels))
+
+
+@pytest.mark.parametrize("kind", [RiseOnMosaic, LimeOnMosaic, RidgeOnMosaic])
+def test_the_maps_of_rivals_can_be_cut_as_dax_cuts_its_own(kind, noisy_image, monkeypatch):
+    asked: list[Any] = []
+    monkeypatch.setattr(rivals, "additive", lambda *given: asked.append(given) or many.Additive(additive(*given).saliency, 0.5))
+    whole, cut = (
+        kind(QuarterBox(), FIXED, Perturber(fill="zeros"), q=60, cut=cut).explain(noisy_image, 0) for cut in (False, True)
+    )
+    kept, values, levels, weight = asked[-1]
+    wanted, notes = many.Cut()(whole.saliency, kept, values, levels, weight, 0.5)
+    torch.testing.assert_close(cut.saliency, wanted)
+    assert cut.notes["named"] == notes["named"]
+    assert "named" not in whole.notes
+
+
+def test_a_map_is_not_averaged_less_than_not_at_all():
+    with pytest.raises(InputError, match=r"averaged=-1: wanted .* 0 or more"):
+        RiseOnMosaic(QuarterBox(), averaged=-1)
 
 
 def test_each_copy_loses_segments_of_one_partition():
@@ -564,9 +585,9 @@ def test_the_map_is_cut_by_the_answers_and_their_weights(weight):
         for part in module.modules():
             if isinstance(part, SegmentMask):
                 part.values.normal_()
-    dax.largest = 0.0
+    dax.cut = many.Cut(uncut=2.0, largest=0.0)
     graded = dax._read(data.x, data, module, recorder)
-    dax.largest = 0.45
+    dax.cut = many.Cut(uncut=2.0)
     asked = (data.kept, data.teacher, data.segments, data.weight)
     assert "named" not in graded.notes
     assert graded.notes["additive_r2"] == additive(*asked).r2
@@ -583,7 +604,7 @@ def test_the_complement_and_the_cut_count_as_far_as_places_do_not_add_up(r2, cou
     dax, data, module, recorder = untrained(complement=3.0, largest=0.3, separation=0.7, uncut=0.73)
     given = []
     monkeypatch.setattr(mosaic, "additive", lambda *_: many.Additive(torch.rand(32, 32), r2))
-    monkeypatch.setattr(mosaic, "cut_out", lambda *args, **more: given.append((args[-3:], more)) or args[0])
+    monkeypatch.setattr(many, "cut_out", lambda *args, **more: given.append((args[-3:], more)) or args[0])
     notes = dax._read(data.x, data, module, recorder).notes
     assert given == [((0.3, pytest.approx(counts), 0.7), {"graded": pytest.approx(graded)})]
     assert ("named" in notes) == (graded < 0.5)

@@ -18,14 +18,15 @@ from dax_lightning.baselines.surrogate import all_same
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import InputError
 from dax_lightning.explainer import Explainer, Found
-from dax_lightning.mosaic import Mosaic, additive, averaged_within, kept_minus_removed
+from dax_lightning.mosaic import Cut, Mosaic, additive, averaged_within, kept_minus_removed
 from dax_lightning.perturb import MIXED, Perturber, level_of
 
 
 class OnMosaic(Explainer):
     """Asks about copies that lost segments of one of several partitions each; subclasses write :meth:`_map`.
 
-    The map is averaged within all segments and outlines, :meth:`~dax_lightning.mosaic.Mosaic.outlined`, if ``averaged``.
+    The map is averaged within all segments and outlines (:meth:`~dax_lightning.mosaic.Mosaic.outlined`) and, if ``cut``, cut
+    (:class:`~dax_lightning.mosaic.Cut`), as DAX-Mosaic's own: neither needs a mask or a student, so a rival may have both.
 
     Args:
         black_box: what is explained.
@@ -33,7 +34,8 @@ class OnMosaic(Explainer):
         perturber: makes the copies; ``None``: that of DAX-Mosaic.
         q: copies, the input included.
         targets: the scale of the answers: ``log_odds`` or ``probability``.
-        averaged: average the map, which makes it lie better on objects, and tells less apart.
+        averaged: how many times the map is averaged, 0 or more: more of it lies better on objects, and tells less apart.
+        cut: cut the map.
         seed: of all randomness.
         budget: most rows the black box may be asked.
     """
@@ -45,7 +47,8 @@ class OnMosaic(Explainer):
         perturber: Perturber | None = None,
         q: int = 1000,
         targets: TargetSpace = "log_odds",
-        averaged: bool = True,
+        averaged: int = 1,
+        cut: bool = False,
         seed: int = 0,
         budget: int | None = None,
     ):
@@ -53,10 +56,12 @@ class OnMosaic(Explainer):
         check_space(targets)
         if q < 3:
             raise InputError(f"q={q} copies asked for; wanted at least 3: try q=1000")
+        if averaged < 0:
+            raise InputError(f"explainer.averaged={averaged}: wanted how many times the map is averaged, 0 or more")
         self.mosaic, self.perturber, self.q = mosaic or Mosaic(), perturber or MIXED, q
         self.segmenter = self.mosaic.first  # explain_case hands a case's own partition to those whose segmenter wants it
         self.targets: TargetSpace = targets
-        self.averaged = averaged
+        self.averaged, self.cut = averaged, cut
 
     def prepare(self) -> None:
         """See :class:`Explainer`."""
@@ -70,15 +75,20 @@ class OnMosaic(Explainer):
         self, x: Float[Tensor, "c h w"], target: int, generator: torch.Generator, segments: Int[Tensor, "h w"] | None
     ) -> Found:
         levels = self.mosaic(x, segments)
-        outlined = self.mosaic.outlined(x, levels) if self.averaged else None
+        outlined = self.mosaic.outlined(x, levels) if self.averaged else levels
         answers = ask(self.black_box, self.perturber, x, levels, target, self.q, generator)
         values, score = in_space(answers.probability, self.targets), answers.probability[0].item()
         notes = {"segments": answers.kept.shape[1]}
         if all_same(values):
             return Found(torch.zeros(x.shape[1:]), score, levels[0], notes)
-        saliency, more = self._map(answers.kept, values, levels, level_of(levels, x), answers.weight)
-        notes |= more
-        return Found(saliency if outlined is None else averaged_within(saliency, outlined), score, levels[0], notes)
+        asked = (answers.kept, values, levels, answers.weight)
+        saliency, more = self._map(*asked, level_of(levels, x))
+        for _ in range(self.averaged):
+            saliency = averaged_within(saliency, outlined)
+        if self.cut:
+            saliency, named = Cut()(saliency, *asked, additive(*asked).r2)
+            more |= named
+        return Found(saliency, score, levels[0], notes | more)
 
     @abstractmethod
     def _map(
@@ -86,8 +96,8 @@ class OnMosaic(Explainer):
         kept: Bool[Tensor, "n j"],
         values: Float[Tensor, " n"],
         levels: Int[Tensor, "p h w"],
-        level: Int[Tensor, " j"],
         weight: Float[Tensor, " n"],
+        level: Int[Tensor, " j"],
     ) -> tuple[Float[Tensor, "h w"], dict[str, float]]:
         """The map before it is averaged, and notes; ``values`` are the answers on the chosen scale, not all the same."""
 
@@ -109,7 +119,7 @@ class RiseOnMosaic(OnMosaic):
 
     name: ClassVar[str] = "rise_mosaic"
 
-    def _map(self, kept, values, levels, level, weight):
+    def _map(self, kept, values, levels, weight, level):
         return kept_minus_removed(kept, values, levels, weight), {}
 
 
@@ -140,16 +150,17 @@ class LimeOnMosaic(OnMosaic):
         perturber: Perturber | None = None,
         q: int = 1000,
         targets: TargetSpace = "log_odds",
-        averaged: bool = True,
+        averaged: int = 1,
+        cut: bool = False,
         alpha: float = 1.0,
         seed: int = 0,
         budget: int | None = None,
     ):
-        super().__init__(black_box, mosaic, perturber, q, targets, averaged, seed, budget)
+        super().__init__(black_box, mosaic, perturber, q, targets, averaged, cut, seed, budget)
         check_ridge(alpha, None)
         self.alpha = alpha
 
-    def _map(self, kept, values, levels, level, weight):
+    def _map(self, kept, values, levels, weight, level):
         importance = torch.zeros(len(level))
         for number in range(len(levels)):
             own = level == number
@@ -177,6 +188,6 @@ class RidgeOnMosaic(OnMosaic):
 
     name: ClassVar[str] = "ridge_mosaic"
 
-    def _map(self, kept, values, levels, level, weight):
+    def _map(self, kept, values, levels, weight, level):
         adds = additive(kept, values, levels, weight)
         return adds.saliency, {"additive_r2": adds.r2}

@@ -18,11 +18,9 @@ from dax_lightning.dax.module import DaxModule, Ensemble, Recorder, answers
 from dax_lightning.dax.networks import MlpStudent
 from dax_lightning.device import one_thread
 from dax_lightning.errors import InputError
-from dax_lightning.mosaic import GRADED, Mosaic, additive, averaged_within, cut_out, kept_minus_removed, standardised
+from dax_lightning.mosaic import SURE, Cut, Mosaic, additive, averaged_within, kept_minus_removed, standardised
 from dax_lightning.perturb import MIXED, Perturber, level_of
 
-_SURE = 0.99  # a higher R² counts as this
-_BAND = 0.03  # of R², around ``uncut``, where maps are cut in part
 FASTER = Training(lr_mask=0.05, lr_student=0.004)
 
 
@@ -172,8 +170,8 @@ class MosaicDax(Distiller):
         if not 0 <= largest <= 0.5:
             raise InputError(f"explainer.largest={largest}: wanted a share in [0, 0.5]")
         self.loss, self.members, self.min_steps = loss or CounterfactualLoss(lam3=0.0), members, min_steps
-        self.evidence, self.additive, self.complement, self.separation = evidence, additive, complement, separation
-        self.uncut, self.student_copies, self.largest = uncut, student_copies, largest
+        self.evidence, self.additive, self.student_copies = evidence, additive, student_copies
+        self.cut = Cut(complement, separation, uncut, largest)
 
     def prepare(self) -> None:
         """See :class:`Explainer`."""
@@ -200,17 +198,10 @@ class MosaicDax(Distiller):
             learned = learned + self.evidence * standardised(self._effect(data, module))
         asked = (data.kept, data.teacher, data.segments, data.weight)
         adds = additive(*asked)
-        share = min(max(adds.r2, 0.0), _SURE)
+        share = min(max(adds.r2, 0.0), SURE)
         learned = learned + self.additive * (share / (1 - share)) ** 3 * standardised(adds.saliency)
-        saliency, notes = averaged_within(learned, data.outlined), {"additive_r2": adds.r2}
-        if self.largest:
-            rest = min(max((share - self.uncut + _BAND) / (2 * _BAND), 0.0), 1.0)
-            graded = GRADED + (1 - GRADED) * rest
-            complement = self.complement * (1 - share)
-            saliency = cut_out(saliency, *asked, self.largest, complement, self.separation, graded=graded)
-            if graded < 0.5:
-                notes["named"] = (saliency > 0.5).float().mean().item()
-        return Reading(saliency, notes, torch.stack(recorder.masks))
+        saliency, notes = self.cut(averaged_within(learned, data.outlined), *asked, adds.r2)
+        return Reading(saliency, {"additive_r2": adds.r2, **notes}, torch.stack(recorder.masks))
 
     def _effect(self, data: PerturbationDataModule, module: DaxModule) -> Float[Tensor, "h w"]:
         """The difference of mean answers: the students' to many copies, and what they get wrong on the real ones."""
