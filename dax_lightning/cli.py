@@ -72,7 +72,7 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
     """``input=FILE`` alone means ``task=files input=FILE``; ``-m`` may stand anywhere; odd paths get Hydra's quotes.
 
     ``explainer=dax`` is what runs anyway, and is taken off, so that ``loss=v1``, ``v2`` or ``v3`` beside it can choose the
-    paper's DAX.
+    paper's DAX. ``explainer=dax_paper`` and ``dame`` without a loss get V2's.
 
     Raises:
         InputError: a setting with dashes before it, ``ids`` for a task that has none, or a sweep of DAX and losses that does not
@@ -81,6 +81,8 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
     Example:
         >>> with_short_cuts(["input=cat.jpg", "-m", "q=500,1000"])
         ['-m', 'task=files', 'input=cat.jpg', 'q=500,1000']
+        >>> with_short_cuts(["explainer=dame"])
+        ['explainer=dame', 'loss=v2']
     """
     given = [argument.partition("=")[0] for argument in arguments]
     for argument, key in zip(arguments, given, strict=True):
@@ -95,6 +97,8 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
     quoted = [_quoted(argument) for argument in arguments if argument != "explainer=dax"]
     flags = [argument for argument in quoted if argument in ("-m", "--multirun")]
     settings = [argument for argument in quoted if argument not in flags]
+    if "loss" not in given and any(re.fullmatch(r"explainer=(dax_paper|dame)(,(dax_paper|dame))?", a) for a in arguments):
+        settings.append("loss=v2")
     return [*flags, *(["task=files"] if "input" in given and "task" not in given else []), *settings]
 
 

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import MISSING, OmegaConf
 
-from dax_lightning.cli import build, explainer_nodes
+from dax_lightning.cli import build, explainer_nodes, with_short_cuts
 from dax_lightning.errors import InputError
 from tests.conftest import ROOT, QuarterTorchBox
 
@@ -160,6 +160,19 @@ def test_the_papers_losses_choose_the_papers_dax_and_the_user_has_the_last_word(
     assert composed(f"loss={loss}", "explainer=lime").explainer["_target_"].endswith("Lime")
     assert composed().explainer["_target_"].endswith("MosaicDax")
     assert composed("comparison=all").explainers.dax_v1["_target_"] == "dax_lightning.dax.Dax"
+
+
+@pytest.mark.parametrize("explainer", ["dax_paper", "dame"])
+def test_the_papers_dax_alone_has_one_of_the_papers_losses(explainer):
+    cfg = composed(*with_short_cuts([f"explainer={explainer}"]))
+    assert cfg.explainer["_target_"] == target_of(explainer)
+    assert cfg.loss.lam3 == 0.5
+    assert composed(*with_short_cuts([f"explainer={explainer}", "loss=v1"])).loss["_target_"].endswith("SparseLoss")
+
+
+@pytest.mark.parametrize("comparison", ["all", "mosaic"])
+def test_a_comparison_has_dax_mosaic_with_its_own_loss(comparison):
+    assert composed(f"comparison={comparison}", "loss=v2").explainers.dax.loss.lam3 == 0.0
 
 
 def test_shapes_bring_their_classifier_and_the_user_has_the_last_word():
