@@ -29,9 +29,7 @@ COLUMNS = {
 
 
 def main(folders: list[str]) -> None:
-    rows = typed(pd.concat([read_rows(Path(folder)) for folder in folders], ignore_index=True))
-    rows = rows.drop_duplicates(["task", "case", "explainer", "black_box", "seed"])
-    rows = _complete(rows)
+    rows = _complete(read(folders))
     for part in parts_of(rows.assign(setting="", loss="", segmenter="", q=float("nan"))):
         metrics = [metric for metric in COLUMNS if metric in metric_columns(part.rows)]
         groups = summarise(part.rows, ["explainer"], metrics).sort_values(by=metrics[0], ascending=False)
@@ -50,10 +48,16 @@ def main(folders: list[str]) -> None:
         print("| " + " | ".join(head) + " |\n" + "| --- " * len(head) + "|")
         for line in lines:
             name = str(line["explainer"])
-            first, *others = (_interval(number, *(line[f"{metric}{end}"] for end in ("", "_low", "_high"))) for metric in metrics)
+            first, *others = (interval(number, *(line[f"{metric}{end}"] for end in ("", "_low", "_high"))) for metric in metrics)
             found = paired.get(name)
-            difference = _interval(signed, found["difference"], found["low"], found["high"]) if found else "–"
+            difference = interval(signed, found["difference"], found["low"], found["high"]) if found else "–"
             print("| " + " | ".join([name, first, difference, *others, f"{line['queries']:.0f}"]) + " |")
+
+
+def read(folders: list[str]) -> pd.DataFrame:
+    """Rows of several folders as one run."""
+    rows = typed(pd.concat([read_rows(Path(folder)) for folder in folders], ignore_index=True))
+    return rows.drop_duplicates(["task", "case", "explainer", "black_box", "seed"])
 
 
 def _complete(rows: pd.DataFrame) -> pd.DataFrame:
@@ -62,7 +66,7 @@ def _complete(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.loc[done == methods].reset_index(drop=True)
 
 
-def _interval(show: Callable[[float], str], mean: float, low: float, high: float) -> str:
+def interval(show: Callable[[float], str], mean: float, low: float, high: float) -> str:
     return f"{show(mean)} [{show(low)}, {show(high)}]"
 
 

@@ -1,0 +1,50 @@
+"""A table in Markdown from the rows of finished runs: what one method has over each other, paired on the cases that both have.
+
+Run: python -m benchmarks.differences METHOD METRIC [METRIC ...] FOLDER [FOLDER ...]; METRIC as in rows.csv. Folders hold
+a rows.csv, and those of one black box are read as one run. Means are those of the same cases, intervals 95 % bootstrap ones.
+"""
+
+import sys
+
+import pandas as pd
+
+from benchmarks.table import COLUMNS, interval, read
+from dax_lightning.report.page import number, signed
+from dax_lightning.report.paired import paired_differences
+from dax_lightning.report.parts import parts_of
+from dax_lightning.report.tables import by_case, records
+
+
+def main(method: str, *others: str) -> None:
+    metrics = [name for name in others if name in COLUMNS]
+    rows = read([name for name in others if name not in COLUMNS])
+    for part in parts_of(rows.assign(setting="", loss="", segmenter="", q=float("nan"))):
+        print(f"\n**{part.box}**, seed {', '.join(f'{seed:g}' for seed in sorted(set(part.rows['seed'])))}\n")
+        head = ["method", *(text for name in metrics for text in (COLUMNS[name], f"{method}", f"{method} minus it", "cases"))]
+        print("| " + " | ".join(head) + " |\n" + "| --- " * len(head) + "|")
+        cells: dict[str, list[str]] = {}
+        for place, name in enumerate(metrics):
+            for rival, found in _against(part.rows, name, method).items():
+                cells.setdefault(rival, ["–"] * 4 * len(metrics))[4 * place : 4 * place + 4] = found
+        for rival, found in cells.items():
+            print("| " + " | ".join([rival, *found]) + " |")
+
+
+def _against(rows: pd.DataFrame, metric: str, method: str) -> dict[str, list[str]]:
+    values = by_case(rows, metric)
+    lines = {}
+    for line in records(paired_differences(rows, metric, method)):
+        both = values[[line["explainer"], method]].dropna()
+        if len(both):
+            theirs, ours = (number(float(mean)) for mean in both.mean())
+            lines[line["explainer"]] = [
+                theirs,
+                ours,
+                interval(signed, *(-line[key] for key in ("difference", "high", "low"))),
+                f"{line['n']:.0f}",
+            ]
+    return dict(sorted(lines.items(), key=lambda item: item[1][0], reverse=True))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
