@@ -1,4 +1,4 @@
-"""Explain predictions: ``python train.py [task=...] [segmenter=...] [loss=v1|v2|v3] [q=...]``; README.md tells more."""
+"""Explain predictions: ``python train.py [task=...] [segmenter=...] [loss=mosaic|v1|v2|v3] [q=...]``; README.md tells more."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""DAX-Mosaic: copies from many segmentations train one mask, and what the mask learned is cut along their edges."""
+"""DAX-Mosaic: copies from many segmentations train each mask, and what the masks learned is cut along their edges."""
 
 import math
 from collections.abc import Callable
@@ -61,7 +61,7 @@ class SegmentMask(nn.Module):
 
 
 class MosaicDax(Distiller):
-    """DAX-Mosaic: a mask whose complement must not explain, as in the paper, made from several segmentations at once.
+    """DAX-Mosaic: masks made from several segmentations at once, and cut where the rest explains the answers worst.
 
     What differs from :class:`~dax_lightning.dax.Dax`, each step measured in ``docs/findings.md``: each copy loses segments of
     another partition (:class:`~dax_lightning.mosaic.Mosaic`), filled with the picture's mean colour; the mask is a value for
