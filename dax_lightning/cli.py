@@ -250,7 +250,7 @@ def idle_settings(cfg: Any, nodes: Mapping[str, tuple[str, Any]], overrides: Seq
             told = f"the loss has its own, loss.{group}" if group in cfg.loss else "the loss has no such weight"
             lines.append(f"{override} changes nothing: {told}")
         own = _OWN.get(group)
-        if own is None or f"${{{group}" in used:
+        if own is None or any(f"${{{group}{end}" in used for end in "}."):
             continue
         key, has = f"explainer.{own}", [name for name, (_, node) in nodes.items() if own in node]
         told = f"{', '.join(has)} has its own, {key}" if has else f"{', '.join(nodes)} has none"

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import MISSING, OmegaConf
 
-from dax_lightning.cli import build, explainer_nodes, with_short_cuts
+from dax_lightning.cli import build, explainer_nodes, idle_settings, with_short_cuts
 from dax_lightning.errors import InputError
 from tests.conftest import ROOT, QuarterTorchBox
 
@@ -172,7 +172,10 @@ def test_the_papers_dax_alone_has_one_of_the_papers_losses(explainer):
 
 @pytest.mark.parametrize("comparison", ["all", "mosaic"])
 def test_a_comparison_has_dax_mosaic_with_its_own_loss(comparison):
-    assert composed(f"comparison={comparison}", "loss=v2").explainers.dax.loss.lam3 == 0.0
+    cfg = composed(f"comparison={comparison}", "loss=v2")
+    assert cfg.explainers.dax.loss.lam3 == 0.0
+    (told,) = idle_settings(cfg, explainer_nodes(cfg), ["loss=v2"])
+    assert told.startswith("loss=v2 changes nothing: ")
 
 
 def test_shapes_bring_their_classifier_and_the_user_has_the_last_word():

@@ -86,7 +86,8 @@ class OnMosaic(Explainer):
         for _ in range(self.averaged):
             saliency = averaged_within(saliency, outlined)
         if self.cut:
-            saliency, named = Cut()(saliency, *asked, additive(*asked).r2)
+            r2 = more["additive_r2"] if "additive_r2" in more else additive(*asked).r2
+            saliency, named = Cut()(saliency, *asked, r2)
             more |= named
         return Found(saliency, score, levels[0], notes | more)
 
