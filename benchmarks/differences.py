@@ -40,7 +40,7 @@ def _against(rows: pd.DataFrame, metric: str, method: str) -> dict[str, list[str
             lines[line["explainer"]] = [
                 theirs,
                 ours,
-                interval(signed, *(-line[key] for key in ("difference", "high", "low"))),
+                interval(signed, *(0.0 - line[key] for key in ("difference", "high", "low"))),
                 f"{line['n']:.0f}",
             ]
     return dict(sorted(lines.items(), key=lambda item: item[1][0], reverse=True))
