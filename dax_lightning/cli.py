@@ -240,8 +240,8 @@ def idle_settings(cfg: Any, nodes: Mapping[str, tuple[str, Any]], overrides: Seq
         overrides: what was given on the command line, such as ``perturber.fill=zeros``.
     """
     used = " ".join(str(OmegaConf.to_container(node, resolve=False)) for _, node in nodes.values())
-    for part in ("mosaic", "loss", "losses"):
-        if f"${{{part}" in used and part in cfg:
+    for part in ("mosaic", "mosaics", "loss", "losses"):
+        if part in cfg and _refers(used, part):
             used += str(OmegaConf.to_container(cfg[part], resolve=False))
     lines = []
     for override in overrides:
@@ -250,12 +250,17 @@ def idle_settings(cfg: Any, nodes: Mapping[str, tuple[str, Any]], overrides: Seq
             told = f"the loss has its own, loss.{group}" if group in cfg.loss else "the loss has no such weight"
             lines.append(f"{override} changes nothing: {told}")
         own = _OWN.get(group)
-        if own is None or any(f"${{{group}{end}" in used for end in "}."):
+        if own is None or _refers(used, group):
             continue
         key, has = f"explainer.{own}", [name for name, (_, node) in nodes.items() if own in node]
         told = f"{', '.join(has)} has its own, {key}" if has else f"{', '.join(nodes)} has none"
         lines.append(f"{override} changes nothing: {told}")
     return lines
+
+
+def _refers(text: str, group: str) -> bool:
+    """``${loss}`` and ``${loss.lam3}`` refer to ``loss``, ``${losses.v1}`` does not."""
+    return any(f"${{{group}{end}" in text for end in "}.")
 
 
 def config_of(cfg: Any, node: Any) -> dict[str, Any]:

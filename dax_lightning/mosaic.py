@@ -319,8 +319,18 @@ def cut_out(
     return (1 - graded) * mask + graded * scaled
 
 
-SURE = 0.99  # a higher R² counts as this
+_SURE = 0.99  # a higher R² counts as this
 _BAND = 0.03  # of R², around ``uncut``, where maps are cut in part
+
+
+def bounded(r2: float) -> float:
+    """An R² as it counts for how far places add up: in [0, 0.99].
+
+    Example:
+        >>> bounded(-0.2), bounded(0.5), bounded(1.0)
+        (0.0, 0.5, 0.99)
+    """
+    return min(max(r2, 0.0), _SURE)
 
 
 @dataclass(frozen=True)
@@ -370,7 +380,7 @@ class Cut:
         """
         if not self.largest:
             return saliency, {}
-        share = min(max(r2, 0.0), SURE)
+        share = bounded(r2)
         graded = GRADED + (1 - GRADED) * min(max((share - self.uncut + _BAND) / (2 * _BAND), 0.0), 1.0)
         complement = self.complement * (1 - share)
         cut = cut_out(saliency, kept, values, levels, weight, self.largest, complement, self.separation, graded=graded)

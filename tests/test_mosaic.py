@@ -139,7 +139,7 @@ def test_all_segmenters_are_prepared():
 @pytest.mark.parametrize("kind", [RiseOnMosaic, LimeOnMosaic, RidgeOnMosaic])
 def test_the_maps_of_rivals_are_averaged_within_the_outlines(kind, noisy_image, monkeypatch):
     raw = torch.arange(32.0 * 32).view(32, 32)
-    monkeypatch.setattr(kind, "_map", lambda *_: (raw, {}))
+    monkeypatch.setattr(kind, "_map", lambda *_: (raw, None))
     made = [
         kind(QuarterBox(), each, Perturber(fill="zeros"), q=60).explain(noisy_image, 0).saliency for each in (FIXED, OUTLINED)
     ]

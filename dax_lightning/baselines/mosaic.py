@@ -82,14 +82,14 @@ class OnMosaic(Explainer):
         if all_same(values):
             return Found(torch.zeros(x.shape[1:]), score, levels[0], notes)
         asked = (answers.kept, values, levels, answers.weight)
-        saliency, more = self._map(*asked, level_of(levels, x))
+        saliency, r2 = self._map(*asked, level_of(levels, x))
         for _ in range(self.averaged):
             saliency = averaged_within(saliency, outlined)
         if self.cut:
-            r2 = more["additive_r2"] if "additive_r2" in more else additive(*asked).r2
+            r2 = additive(*asked).r2 if r2 is None else r2
             saliency, named = Cut()(saliency, *asked, r2)
-            more |= named
-        return Found(saliency, score, levels[0], notes | more)
+            notes |= named
+        return Found(saliency, score, levels[0], notes if r2 is None else notes | {"additive_r2": r2})
 
     @abstractmethod
     def _map(
@@ -99,8 +99,9 @@ class OnMosaic(Explainer):
         levels: Int[Tensor, "p h w"],
         weight: Float[Tensor, " n"],
         level: Int[Tensor, " j"],
-    ) -> tuple[Float[Tensor, "h w"], dict[str, float]]:
-        """The map before it is averaged, and notes; ``values`` are the answers on the chosen scale, not all the same."""
+    ) -> tuple[Float[Tensor, "h w"], float | None]:
+        """The map before it is averaged, and :func:`additive`'s R² where it is known; ``values`` are on the chosen scale, not all
+        the same."""
 
 
 class RiseOnMosaic(OnMosaic):
@@ -121,7 +122,7 @@ class RiseOnMosaic(OnMosaic):
     name: ClassVar[str] = "rise_mosaic"
 
     def _map(self, kept, values, levels, weight, level):
-        return kept_minus_removed(kept, values, levels, weight), {}
+        return kept_minus_removed(kept, values, levels, weight), None
 
 
 class LimeOnMosaic(OnMosaic):
@@ -168,7 +169,7 @@ class LimeOnMosaic(OnMosaic):
             rows = kept[:, own].any(1)  # a copy that kept nothing tells no partition from another
             if rows.sum() > 1:
                 importance[own] = weighted_ridge(kept[rows][:, own], values[rows], weight[rows], self.alpha).importance
-        return importance[levels].mean(0), {}
+        return importance[levels].mean(0), None
 
 
 class RidgeOnMosaic(OnMosaic):
@@ -191,4 +192,4 @@ class RidgeOnMosaic(OnMosaic):
 
     def _map(self, kept, values, levels, weight, level):
         adds = additive(kept, values, levels, weight)
-        return adds.saliency, {"additive_r2": adds.r2}
+        return adds.saliency, adds.r2

@@ -18,7 +18,7 @@ from dax_lightning.dax.module import DaxModule, Ensemble, Recorder, answers
 from dax_lightning.dax.networks import MlpStudent
 from dax_lightning.device import one_thread
 from dax_lightning.errors import InputError
-from dax_lightning.mosaic import SURE, Cut, Mosaic, additive, averaged_within, kept_minus_removed, standardised
+from dax_lightning.mosaic import Cut, Mosaic, additive, averaged_within, bounded, kept_minus_removed, standardised
 from dax_lightning.perturb import MIXED, Perturber, level_of
 
 FASTER = Training(lr_mask=0.05, lr_student=0.004)
@@ -146,11 +146,11 @@ class MosaicDax(Distiller):
         min_steps: int = 300,
         evidence: float = 1.0,
         additive: float = 0.055,
-        complement: float = 4.0,
-        separation: float = 0.3,
-        uncut: float = 0.85,
+        complement: float = Cut.complement,
+        separation: float = Cut.separation,
+        uncut: float = Cut.uncut,
         student_copies: int = 4000,
-        largest: float = 0.45,
+        largest: float = Cut.largest,
         min_fidelity: float = 0.1,
         seed: int = 0,
         budget: int | None = None,
@@ -198,7 +198,7 @@ class MosaicDax(Distiller):
             learned = learned + self.evidence * standardised(self._effect(data, module))
         asked = (data.kept, data.teacher, data.segments, data.weight)
         adds = additive(*asked)
-        share = min(max(adds.r2, 0.0), SURE)
+        share = bounded(adds.r2)
         learned = learned + self.additive * (share / (1 - share)) ** 3 * standardised(adds.saliency)
         saliency, notes = self.cut(averaged_within(learned, data.outlined), *asked, adds.r2)
         return Reading(saliency, {"additive_r2": adds.r2, **notes}, torch.stack(recorder.masks))
