@@ -1,7 +1,7 @@
 """ANSWERS: what the black box says of perturbed copies, streamed so that memory stays flat in their number."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
@@ -15,6 +15,8 @@ from dax_lightning.perturb import Perturber, painted
 
 TargetSpace = Literal["log_odds", "probability"]
 _TINY = 1e-7  # probabilities are kept this far from 0 and 1 before the log-odds: they end at ±16
+_FAINT = 1e-5  # a class that is less probable is as good as absent: below, there is rounding and noise
+_WHOLE = 1e-2  # how far from 1 the sum of an answer's probabilities may be
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,31 @@ class Answers:
     Args:
         kept: which segments each copy kept.
         weight: closeness of each copy to the input, in (0, 1].
-        probability: the target's probability, in [0, 1].
+        target: class id of the target.
+        classes: the probabilities of all classes, in [0, 1].
     """
 
     kept: Bool[Tensor, "n j"]
     weight: Float[Tensor, " n"]
-    probability: Float[Tensor, " n"]
+    target: int
+    classes: Float[Tensor, "n k"]
+
+    @property
+    def probability(self) -> Float[Tensor, " n"]:
+        """The target's, in [0, 1]."""
+        return self.classes[:, self.target].clone()  # a view would hold all classes in memory
+
+
+@dataclass(frozen=True)
+class Learnable:
+    """What there is to learn of the black box's answers."""
+
+    own: Float[Tensor, " n"]
+    """The target's probability, on the chosen scale."""
+    values: Float[Tensor, " n"]
+    """What is learned: that, or the classes' profile."""
+    notes: dict[str, bool | float] = field(default_factory=dict)
+    """``profile``: whether that is learned; ``profile_correlation`` of the two. Empty where no profile was asked for."""
 
 
 def ask(
@@ -52,7 +73,7 @@ def ask(
         perturber: makes the copies.
         x: the input, values in [0, 1].
         segments: its partition, ids 0 to j - 1, or a stack of partitions, as the perturber takes them.
-        target: class id whose probability is kept.
+        target: class id of what is explained.
         q: copies, 1 or more.
         generator: the only source of randomness.
         progress: show a progress bar.
@@ -67,9 +88,10 @@ def ask(
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     with tqdm(total=q, desc="queries", unit="row", disable=not progress, leave=False) as bar:
         for batch in perturber(x, segments, q, generator):
-            parts.append((batch.kept, batch.weight, black_box(batch.inputs)[:, target]))
+            parts.append((batch.kept, batch.weight, black_box(batch.inputs)))
             bar.update(len(batch.kept))
-    return Answers(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    kept, weight, classes = (torch.cat(column) for column in zip(*parts, strict=True))
+    return Answers(kept, weight, target, classes)
 
 
 def ask_kept(
@@ -122,10 +144,45 @@ def in_space(probability: Float[Tensor, "*n"], space: TargetSpace) -> Float[Tens
     return log_odds(probability) if space == "log_odds" else probability
 
 
-def check_space(space: str) -> None:
-    """Raise an InputError unless ``space`` names a scale of answers."""
-    if space not in get_args(TargetSpace):
-        raise InputError(f"explainer.targets={space}: choose one of {', '.join(get_args(TargetSpace))}")
+def class_profile(answers: Answers) -> Float[Tensor, " n"] | None:
+    """What all classes together say of the target, for each copy.
+
+    A class that becomes more probable where the target does speaks for it, one that becomes less probable against it. So the
+    log-probability of each class, less the mean over all classes and standardised over the copies, is weighted by its
+    correlation with the target's log-odds, and summed. This is one step of a power iteration from the target towards the
+    strongest common component of all classes' answers: what the target's answer shares with many others' stays, what is the
+    target's alone, or noise, counts little. Of two classes, little but the scale changes.
+
+    Returns:
+        Any scale, higher where the classes speak for the target; ``None`` where an answer's probabilities don't sum to 1, as
+        of models with several labels at a time, or of an endpoint that tells the first few classes alone.
+
+    Example:
+        >>> p = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
+        >>> said = class_profile(Answers(torch.ones(3, 1).bool(), torch.ones(3), 0, p))
+        >>> said.argsort().tolist(), class_profile(Answers(torch.ones(3, 1).bool(), torch.ones(3), 0, p / 2))
+        ([2, 1, 0], None)
+    """
+    classes = answers.classes.double()
+    if ((classes.sum(1) - 1).abs() > _WHOLE).any():
+        return None
+    share = answers.weight.double() / answers.weight.double().sum()
+    logs = classes.clamp_min(_FAINT).log()
+    ratios = _standardised(logs - logs.mean(1, keepdim=True), share)
+    own = _standardised(log_odds(answers.probability).double()[:, None], share)
+    return (ratios @ (ratios.T @ (share[:, None] * own)))[:, 0].float()
+
+
+def _standardised(columns: Float[Tensor, "n k"], share: Float[Tensor, " n"]) -> Float[Tensor, "n k"]:
+    centred = columns - share @ columns
+    return centred / (share @ centred**2).sqrt().clamp_min(1e-9)
+
+
+def check_space(space: str, *others: str) -> None:
+    """Raise an InputError unless ``space`` names a scale of answers, or one of ``others``."""
+    known = (*others, *get_args(TargetSpace))
+    if space not in known:
+        raise InputError(f"explainer.targets={space}: choose one of {', '.join(known)}")
 
 
 def _painted(x: Tensor, fill: Tensor, segments: Tensor, kept: Tensor, batch_size: int) -> Iterator[Tensor]:

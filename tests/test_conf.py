@@ -119,9 +119,12 @@ def test_the_rivals_of_dax_mosaic_may_have_what_needs_no_mask():
     made = composed("comparison=mosaic").explainers
     assert {name: (made[name].averaged, made[name].cut) for name in made if name.startswith("lime_mosaic")} == {
         "lime_mosaic": (1, False),
-        "lime_mosaic_cut": (2, True),
+        "lime_mosaic_all": (2, True),
         "lime_mosaic_plain": (0, False),
     }
+    assert {name for name in made if made[name].targets == "profile"} == {
+        f"{k}_mosaic_all" for k in ("lime", "rise", "ridge")
+    } | {"dax"}
     assert made.dax["_target_"] == "dax_lightning.dax.MosaicDax"
 
 

@@ -98,7 +98,7 @@ def test_log_odds_by_hand_and_kept_from_infinity():
 
 def test_log_odds_have_weighted_mean_0_and_std_1():
     probability, weight = torch.rand(50, generator=generator()), torch.rand(50, generator=generator(1)) + 0.1
-    scaled = Targets.fit("log_odds", probability, weight)(probability)
+    scaled = Targets.fit(log_odds(probability), weight)(log_odds(probability))
     share = weight / weight.sum()
     mean = (share * scaled).sum()
     assert mean.item() == pytest.approx(0, abs=1e-5)
@@ -108,20 +108,21 @@ def test_log_odds_have_weighted_mean_0_and_std_1():
 
 def test_targets_by_hand():
     # log-odds log 3 and -log 3 with weights 3 and 1: mean log(3) / 2, std log(3) * sqrt(3) / 2
-    targets = Targets.fit("log_odds", torch.tensor([0.75, 0.25]), torch.tensor([3.0, 1.0]))
+    targets = Targets.fit(log_odds(torch.tensor([0.75, 0.25])), torch.tensor([3.0, 1.0]))
     assert (targets.mean, targets.std) == pytest.approx((math.log(3) / 2, math.log(3) * 3**0.5 / 2))
-    assert targets(torch.tensor([0.5])).item() == pytest.approx(-1 / 3**0.5)
+    assert targets(torch.tensor([0.0])).item() == pytest.approx(-1 / 3**0.5)
 
 
 def test_probabilities_stay_as_they_are():
-    probability = torch.rand(9, generator=generator())
-    assert torch.equal(Targets.fit("probability", probability, torch.ones(9))(probability), probability)
+    module = module_of(q=40, space="probability")
+    module.setup()
+    assert torch.equal(module.teacher, module.probability)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
 def test_constant_answers_do_not_divide_by_zero(value):
-    probability = torch.full((5,), value)
-    scaled = Targets.fit("log_odds", probability, torch.ones(5))(probability)
+    answers = log_odds(torch.full((5,), value))
+    scaled = Targets.fit(answers, torch.ones(5))(answers)
     assert scaled.abs().max() < 2  # rounding of the mean over the least std
 
 
@@ -178,7 +179,7 @@ def test_split_depends_on_the_seed_alone():
 
 def test_scale_and_weights_are_those_of_the_training_copies(served):
     train = served.train_rows
-    assert served.targets == Targets.fit("log_odds", served.probability[train], served.weight[train])
+    assert served.targets == Targets.fit(log_odds(served.probability[train]), served.weight[train])
     batches = list(served.train_dataloader())
     teacher, weight = torch.cat([b.teacher for b in batches]), torch.cat([b.weight for b in batches])
     assert weight.mean().item() == pytest.approx(1, abs=1e-5)
@@ -188,7 +189,7 @@ def test_scale_and_weights_are_those_of_the_training_copies(served):
 
 def test_every_copy_is_served_once_with_its_own_answer(served):
     copies, kept = served.pool(served.kept)
-    teacher, weight = served.targets(served.probability), served.weight / served.weight[served.train_rows].mean()
+    teacher, weight = served.targets(log_odds(served.probability)), served.weight / served.weight[served.train_rows].mean()
     for rows, loader in ((served.train_rows, served.train_dataloader()), (served.val_rows, served.val_dataloader())):
         found = []
         for batch in loader:
@@ -223,7 +224,7 @@ def test_input_batch_is_the_whole_input(served):
     batch = served.input_batch()
     torch.testing.assert_close(batch.copies[0], F.avg_pool2d(served.x, 2) * 2 - 1)
     torch.testing.assert_close(batch.kept, torch.ones(1, 1, 16, 16))
-    assert batch.teacher.item() == pytest.approx(served.targets(torch.tensor([served.score])).item())
+    assert batch.teacher.item() == pytest.approx(served.targets(log_odds(torch.tensor([served.score]))).item())
 
 
 def test_only_kept_rows_and_answers_are_stored():
@@ -236,6 +237,7 @@ def test_only_kept_rows_and_answers_are_stored():
             "kept": (400, 16),
             "weight": (400,),
             "probability": (400,),
+            "teacher": (400,),
             "train_rows": (360,),
         }
         stored = tensors_in([vars(module), vars(module.pool)])

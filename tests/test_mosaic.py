@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 import dax_lightning.baselines.mosaic as rivals
 import dax_lightning.mosaic as many
-from dax_lightning.answers import log_odds
+from dax_lightning.answers import Answers, ask, class_profile, in_space, log_odds
 from dax_lightning.baselines.lime import weighted_ridge
 from dax_lightning.baselines.mosaic import LimeOnMosaic, RidgeOnMosaic, RiseOnMosaic
 from dax_lightning.dax import CounterfactualLoss, MaskNetwork, MlpStudent, MosaicDax, Training, mosaic
@@ -151,6 +151,156 @@ def test_the_maps_of_rivals_are_averaged_within_the_outlines(kind, noisy_image, 
     assert torch.equal(plain, raw)
     twice = kind(QuarterBox(), FIXED, Perturber(fill="zeros"), q=60, averaged=2).explain(noisy_image, 0).saliency
     torch.testing.assert_close(twice, averaged_within(made[0], levels))
+
+
+class ManyClasses(QuarterBox):
+    """Of 40 classes, 20 speak for the top left quarter and 20 against it, each with noise of its own: most of it in class 0."""
+
+    def __init__(self):
+        super().__init__(classes=None)
+
+    def _scores(self, x):
+        seen = super()._scores(x)[:, :1]
+        seed = (x.flatten(1).sum(1) * 1e4).long().tolist()
+        noise = torch.stack([torch.randn(40, generator=torch.Generator().manual_seed(abs(s))) for s in seed])
+        sign = torch.cat([torch.ones(20), -torch.ones(20)])
+        return (6 * (seen - 0.5) * sign + noise * torch.cat([torch.full((1,), 4.0), torch.full((39,), 0.5)])).softmax(1)
+
+
+def many_answers(x, box=None, q=200):
+    levels = FIXED(x)
+    perturber = Perturber(fill="zeros", weight="uniform")
+    return levels, ask(box or ManyClasses(), perturber, x, levels, 0, q, torch.Generator().manual_seed(0))
+
+
+def test_the_profile_is_a_weighted_sum_of_standardised_log_ratios(noisy_image):
+    _, answers = many_answers(noisy_image)
+    weight = torch.rand(200, generator=torch.Generator().manual_seed(1))
+    found = class_profile(Answers(answers.kept, weight, 3, answers.classes))
+    p, w = answers.classes.double().numpy(), weight.double().numpy()
+    ratios = np.log(np.maximum(p, 1e-5))
+    ratios -= ratios.mean(1, keepdims=True)
+    own = np.log(p[:, 3] / (1 - p[:, 3]))
+    expected = 0
+    for column in ratios.T:
+        covariance = np.cov(column, own, aweights=w, ddof=0)
+        correlation = covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
+        expected += correlation * (column - np.average(column, weights=w)) / np.sqrt(covariance[0, 0])
+    assert found is not None
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_profile_tells_two_targets_of_one_answer_apart(noisy_image):
+    _, answers = many_answers(noisy_image)
+    left, right = (class_profile(Answers(answers.kept, answers.weight, t, answers.classes)) for t in (3, 30))
+    assert left is not None
+    assert right is not None
+    assert torch.corrcoef(torch.stack([left, right]))[0, 1] < -0.9
+
+
+def test_of_two_classes_the_profile_is_the_targets_own(noisy_image):
+    _, answers = many_answers(noisy_image)
+    own = answers.classes[:, 3].clamp(0.01, 0.99)
+    profile = class_profile(Answers(answers.kept, answers.weight, 0, torch.stack([own, 1 - own], 1)))
+    assert profile is not None
+    assert torch.corrcoef(torch.stack([profile, log_odds(own)]))[0, 1] > 0.9999
+
+
+def test_classes_that_never_change_say_nothing():
+    classes = torch.tensor([[0.6, 0.3, 0.1], [0.4, 0.5, 0.1]])
+    profile = class_profile(Answers(torch.ones(2, 1).bool(), torch.ones(2), 0, classes))
+    assert profile is not None
+    assert profile.isfinite().all()
+    assert profile[0] > profile[1]
+
+
+def test_the_profile_is_learned_where_places_foretell_it_better(noisy_image):
+    levels, answers = many_answers(noisy_image)
+    found = many.learnable(answers, levels, "profile")
+    profile = class_profile(answers)
+    assert profile is not None
+    r2 = [additive(answers.kept, values, levels, answers.weight).r2 for values in (log_odds(answers.probability), profile)]
+    assert r2[1] > r2[0] + 0.1
+    assert found.notes["profile"] is True
+    assert 0 < found.notes["profile_correlation"] < 0.9
+    torch.testing.assert_close(found.values, profile)
+    torch.testing.assert_close(found.own, log_odds(answers.probability))
+
+
+def test_the_targets_own_answer_is_learned_where_the_others_are_noise(noisy_image):
+    levels, answers = many_answers(noisy_image)
+    p, others = answers.probability, torch.rand(200, 30, generator=torch.Generator().manual_seed(4))
+    own = (p - p.min()) / (p.max() - p.min()) * 0.1 + answers.kept[:, levels[0, 0, 0]] * 0.4 + 0.1
+    noisy = Answers(
+        answers.kept, answers.weight, 0, torch.cat([own[:, None], others / others.sum(1, keepdim=True) * (1 - own[:, None])], 1)
+    )
+    found = many.learnable(noisy, levels, "profile")
+    assert found.notes["profile"] is False
+    assert torch.equal(found.values, found.own)
+
+
+def test_answers_that_are_no_distribution_have_no_profile(noisy_image):
+    levels, answers = many_answers(noisy_image)
+    firsts = answers.classes.topk(5, 1)
+    told = torch.zeros_like(answers.classes).scatter(1, firsts.indices, firsts.values)
+    found = many.learnable(Answers(answers.kept, answers.weight, 0, told), levels, "profile")
+    assert found.notes == {"profile": False}
+    assert torch.equal(found.values, log_odds(told[:, 0]))
+
+
+@pytest.mark.parametrize("scale", ["log_odds", "probability"])
+def test_a_scale_of_the_targets_own_is_what_is_learned(scale, noisy_image):
+    levels, answers = many_answers(noisy_image)
+    found = many.learnable(answers, levels, scale)
+    assert found.notes == {}
+    assert torch.equal(found.values, in_space(answers.probability, scale))
+
+
+def test_masks_and_evidence_learn_the_profile_and_the_ridge_and_the_cut_the_targets_own(noisy_image, monkeypatch):
+    asked, cut = [], []
+    monkeypatch.setattr(mosaic, "additive", lambda *given: asked.append(given) or additive(*given))
+    monkeypatch.setattr(many.Cut, "__call__", lambda _, saliency, *given: cut.append(given) or (saliency, {}))
+    dax = MosaicDax(ManyClasses(), FIXED, Perturber(fill="zeros", weight="uniform"), training=training(), q=200, student_copies=0)
+    data = dax._data(noisy_image, 0, torch.Generator().manual_seed(0), None)
+    data.setup()
+    profile = class_profile(many_answers(noisy_image)[1])
+    assert profile is not None
+    torch.testing.assert_close(data.teacher, data.targets(profile))
+    trained = data.teacher[data.train_rows]
+    assert (trained.mean().item(), trained.std(correction=0).item()) == pytest.approx((0, 1), abs=1e-4)
+    torch.testing.assert_close(
+        dax._effect(data, dax._module(data)), kept_minus_removed(data.kept, data.teacher, data.segments, data.weight)
+    )
+    recorder = Recorder(lambda: torch.zeros(8, 8))
+    recorder.masks.append(torch.zeros(8, 8))
+    made = dax._read(data.x, data, dax._module(data), recorder)
+    for _, values, *_ in (asked[0], cut[0]):
+        torch.testing.assert_close(values, log_odds(data.probability))
+    assert made.notes["profile"] is True
+
+
+@pytest.mark.parametrize("kind", [RiseOnMosaic, LimeOnMosaic, RidgeOnMosaic])
+def test_rivals_may_learn_the_profile_too(kind, noisy_image, monkeypatch):
+    answered, cut = [], []
+    monkeypatch.setattr(rivals, "ask", lambda *given: answered.append(ask(*given)) or answered[0])
+    monkeypatch.setattr(many.Cut, "__call__", lambda _, saliency, *given: cut.append(given) or (saliency, {}))
+    plain = Perturber(fill="zeros", weight="uniform")
+    rival = kind(ManyClasses(), FIXED, plain, q=90, targets="profile", averaged=0, cut=True)
+    made, levels = rival.explain(noisy_image, 0), FIXED(noisy_image)
+    kept, profile = answered[0].kept, class_profile(answered[0])
+    assert profile is not None
+    expected = rival._map(kept, profile, levels, torch.ones(90), level_of(levels, noisy_image))[0]
+    torch.testing.assert_close(made.saliency, expected)
+    own = log_odds(answered[0].probability)
+    torch.testing.assert_close(cut[0][1], own)
+    assert cut[0][-1] == additive(kept, own, levels, torch.ones(90)).r2
+    assert made.notes["profile"] is True
+
+
+def test_unknown_targets_are_named():
+    many.check_targets("profile")
+    with pytest.raises(InputError, match=r"explainer.targets=logits: choose one of profile, log_odds, probability"):
+        many.check_targets("logits")
 
 
 @pytest.mark.parametrize("kind", [RiseOnMosaic, LimeOnMosaic, RidgeOnMosaic])
@@ -566,7 +716,7 @@ def test_the_evidence_is_the_students_where_they_are_right_and_the_real_where_th
     def truly(*given):
         """As the box itself, on the students' scale."""
         rows = painted(data.x, torch.zeros_like(data.x), data.segments, given[-1])
-        return data.targets(QuarterBox()(rows)[:, 0])
+        return data.targets(in_space(QuarterBox()(rows)[:, 0], space))
 
     monkeypatch.setattr(mosaic, "_answers", truly)
     before, level = data.generator.get_state(), level_of(data.segments, data.x)
@@ -588,7 +738,7 @@ def test_the_map_is_cut_by_the_answers_and_their_weights(weight):
     dax.cut = many.Cut(uncut=2.0, largest=0.0)
     graded = dax._read(data.x, data, module, recorder)
     dax.cut = many.Cut(uncut=2.0)
-    asked = (data.kept, data.teacher, data.segments, data.weight)
+    asked = (data.kept, data.learned.own, data.segments, data.weight)
     assert "named" not in graded.notes
     assert graded.notes["additive_r2"] == additive(*asked).r2
     torch.testing.assert_close(
@@ -649,7 +799,7 @@ def test_what_places_add_counts_as_far_as_they_add_up(r2, weight, monkeypatch):
     adds = torch.rand(32, 32)
     monkeypatch.setattr(mosaic, "additive", lambda *_: many.Additive(adds, r2))
     made = dax._read(data.x, data, module, recorder)
-    assert made.notes == {"additive_r2": r2}
+    assert made.notes["additive_r2"] == r2
     torch.testing.assert_close(made.saliency, averaged_within(weight * standardised(adds), data.segments), atol=1e-3, rtol=1e-3)
 
 

@@ -12,13 +12,22 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dax_lightning.answers import TargetSpace, ask, check_space, in_space
+from dax_lightning.answers import ask
 from dax_lightning.baselines.lime import check_ridge, weighted_ridge
 from dax_lightning.baselines.surrogate import all_same
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import InputError
 from dax_lightning.explainer import Explainer, Found
-from dax_lightning.mosaic import Cut, Mosaic, additive, averaged_within, kept_minus_removed
+from dax_lightning.mosaic import (
+    Cut,
+    Mosaic,
+    MosaicTargets,
+    additive,
+    averaged_within,
+    check_targets,
+    kept_minus_removed,
+    learnable,
+)
 from dax_lightning.perturb import MIXED, Perturber, level_of
 
 
@@ -33,7 +42,8 @@ class OnMosaic(Explainer):
         mosaic: the partitions; ``None``: :class:`~dax_lightning.mosaic.Mosaic`'s own.
         perturber: makes the copies; ``None``: that of DAX-Mosaic.
         q: copies, the input included.
-        targets: the scale of the answers: ``log_odds`` or ``probability``.
+        targets: ``log_odds`` or ``probability`` of the target; ``profile``: what all classes say of it, as DAX-Mosaic learns it
+            (:func:`~dax_lightning.mosaic.learnable`).
         averaged: how many times the map is averaged, 0 or more: more of it lies better on objects, and tells less apart.
         cut: cut the map.
         seed: of all randomness.
@@ -46,21 +56,21 @@ class OnMosaic(Explainer):
         mosaic: Mosaic | None = None,
         perturber: Perturber | None = None,
         q: int = 1000,
-        targets: TargetSpace = "log_odds",
+        targets: MosaicTargets = "log_odds",
         averaged: int = 1,
         cut: bool = False,
         seed: int = 0,
         budget: int | None = None,
     ):
         super().__init__(black_box, seed, budget)
-        check_space(targets)
+        check_targets(targets)
         if q < 3:
             raise InputError(f"q={q} copies asked for; wanted at least 3: try q=1000")
         if averaged < 0:
             raise InputError(f"explainer.averaged={averaged}: wanted how many times the map is averaged, 0 or more")
         self.mosaic, self.perturber, self.q = mosaic or Mosaic(), perturber or MIXED, q
         self.segmenter = self.mosaic.first  # explain_case hands a case's own partition to those whose segmenter wants it
-        self.targets: TargetSpace = targets
+        self.targets: MosaicTargets = targets
         self.averaged, self.cut = averaged, cut
 
     def prepare(self) -> None:
@@ -77,17 +87,17 @@ class OnMosaic(Explainer):
         levels = self.mosaic(x, segments)
         outlined = self.mosaic.outlined(x, levels) if self.averaged else levels
         answers = ask(self.black_box, self.perturber, x, levels, target, self.q, generator)
-        values, score = in_space(answers.probability, self.targets), answers.probability[0].item()
-        notes = {"segments": answers.kept.shape[1]}
-        if all_same(values):
+        learned, score = learnable(answers, levels, self.targets), answers.probability[0].item()
+        notes = {"segments": answers.kept.shape[1], **learned.notes}
+        if all_same(learned.own):
             return Found(torch.zeros(x.shape[1:]), score, levels[0], notes)
-        asked = (answers.kept, values, levels, answers.weight)
-        saliency, r2 = self._map(*asked, level_of(levels, x))
+        saliency, r2 = self._map(answers.kept, learned.values, levels, answers.weight, level_of(levels, x))
         for _ in range(self.averaged):
             saliency = averaged_within(saliency, outlined)
         if self.cut:
-            r2 = additive(*asked).r2 if r2 is None else r2
-            saliency, named = Cut()(saliency, *asked, r2)
+            own = (answers.kept, learned.own, levels, answers.weight)
+            r2 = additive(*own).r2 if r2 is None or learned.notes.get("profile") else r2
+            saliency, named = Cut()(saliency, *own, r2)
             notes |= named
         return Found(saliency, score, levels[0], notes if r2 is None else notes | {"additive_r2": r2})
 
@@ -151,7 +161,7 @@ class LimeOnMosaic(OnMosaic):
         mosaic: Mosaic | None = None,
         perturber: Perturber | None = None,
         q: int = 1000,
-        targets: TargetSpace = "log_odds",
+        targets: MosaicTargets = "log_odds",
         averaged: int = 1,
         cut: bool = False,
         alpha: float = 1.0,

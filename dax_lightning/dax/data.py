@@ -1,6 +1,7 @@
 """The perturbed copies of one input and the black box's answers to them, as a LightningDataModule."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 
-from dax_lightning.answers import TargetSpace, ask, log_odds
+from dax_lightning.answers import Answers, Learnable, TargetSpace, ask, in_space, log_odds
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.perturb import Perturber, filled
 
@@ -29,32 +30,28 @@ class Targets:
     """The scale on which the student imitates the black box.
 
     Args:
-        space: ``probability`` as they are, in [0, 1]; or ``log_odds``, where an answer near 0 or 1 still tells its neighbours
-            apart, shifted by ``mean`` and divided by ``std``.
-        mean: weighted mean of the training copies' log-odds.
-        std: their weighted standard deviation.
+        mean: what is taken off the answers: the weighted mean of the training copies'; 0 for probabilities, which stay as they
+            are.
+        std: what they are divided by: their weighted standard deviation, or 1.
 
     Example:
-        >>> Targets("log_odds", 0.0, 1.0)(torch.tensor([0.5])).item()
-        0.0
+        >>> Targets(1.0, 2.0)(torch.tensor([5.0])).item()
+        2.0
     """
 
-    space: TargetSpace
     mean: float = 0.0
     std: float = 1.0
 
     @classmethod
-    def fit(cls, space: TargetSpace, probability: Float[Tensor, " n"], weight: Float[Tensor, " n"]) -> "Targets":
-        """The scale of these training copies."""
-        if space == "probability":
-            return cls(space)
-        values, share = log_odds(probability), weight / weight.sum()
+    def fit(cls, values: Float[Tensor, " n"], weight: Float[Tensor, " n"]) -> "Targets":
+        """Mean 0 and standard deviation 1 over these training copies."""
+        share = weight / weight.sum()
         mean = (share * values).sum()
-        return cls(space, mean.item(), max((share * (values - mean) ** 2).sum().sqrt().item(), 1e-6))
+        return cls(mean.item(), max((share * (values - mean) ** 2).sum().sqrt().item(), 1e-6))
 
-    def __call__(self, probability: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    def __call__(self, values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """What the student is to say."""
-        return probability if self.space == "probability" else (log_odds(probability) - self.mean) / self.std
+        return (values - self.mean) / self.std
 
 
 class PooledCopies:
@@ -123,13 +120,15 @@ class PerturbationDataModule(pl.LightningDataModule):
         target: class whose score is imitated.
         q: copies, the input included.
         generator: the source of randomness.
-        space: scale of the answers, see :class:`Targets`.
+        space: scale of the answers: ``probability``, in [0, 1]; or ``log_odds``, standardised (:class:`Targets`), where an
+            answer near 0 or 1 still tells its neighbours apart.
         resolution: side of the networks' grid.
         val_share: share of the copies held out, in (0, 1); the input itself is always trained on.
         batch_size: copies a training step.
         progress: show a progress bar of the queries.
         colours: serve the copies' colours; without, copies have no channels, and only the kept shares tell them apart.
         outlined: what the map will be averaged within (:meth:`~dax_lightning.mosaic.Mosaic.outlined`), where it will be.
+        learnable: what of the whole answers the student learns; ``None``: the target's own, in ``space``.
     """
 
     def __init__(
@@ -148,6 +147,7 @@ class PerturbationDataModule(pl.LightningDataModule):
         progress: bool = False,
         colours: bool = True,
         outlined: Int[Tensor, "*more"] | None = None,
+        learnable: Callable[[Answers], Learnable] | None = None,
     ):
         super().__init__()
         self.black_box, self.perturber, self.x, self.segments = black_box, perturber, x, segments
@@ -156,6 +156,7 @@ class PerturbationDataModule(pl.LightningDataModule):
         self.resolution, self.val_share, self.batch_size, self.progress = resolution, val_share, batch_size, progress
         self.channels = len(x) if colours else 0
         self.outlined = segments if outlined is None else outlined
+        self.learnable = learnable or self._own
         self._asked = False
 
     def setup(self, stage: str | None = None) -> None:
@@ -170,7 +171,10 @@ class PerturbationDataModule(pl.LightningDataModule):
         held_out = min(max(1, round(self.val_share * (self.q - 1))), self.q - 2)
         order = 1 + torch.randperm(self.q - 1, generator=self.generator)
         self.val_rows, self.train_rows = order[:held_out], torch.cat([torch.zeros(1, dtype=torch.long), order[held_out:]])
-        self.targets = Targets.fit(self.space, self.probability[self.train_rows], self.weight[self.train_rows])
+        self.learned, train = self.learnable(answers), self.train_rows
+        values = self.learned.values
+        self.targets = Targets() if self.space == "probability" else Targets.fit(values[train], self.weight[train])
+        self.teacher = self.targets(values)
 
     @property
     def score(self) -> float:
@@ -201,10 +205,9 @@ class PerturbationDataModule(pl.LightningDataModule):
         """The unperturbed input as a batch of one."""
         return self._dataset(torch.zeros(1, dtype=torch.long))[[0]]
 
-    @property
-    def teacher(self) -> Float[Tensor, " n"]:
-        """The black box's answer to each copy, on the students' scale."""
-        return self.targets(self.probability)
+    def _own(self, answers: Answers) -> Learnable:
+        own = in_space(answers.probability, self.space)
+        return Learnable(own, own)
 
     def _dataset(self, rows: Tensor) -> _Copies:
         return _Copies(self.pool, self.kept[rows], self.teacher[rows], self.weight[rows] / self.weight[self.train_rows].mean())

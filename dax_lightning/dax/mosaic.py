@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from dax_lightning.answers import TargetSpace
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.dax.data import PerturbationDataModule
 from dax_lightning.dax.explainer import Distiller, Reading, Training
@@ -18,7 +17,18 @@ from dax_lightning.dax.module import DaxModule, Ensemble, Recorder, answers
 from dax_lightning.dax.networks import MlpStudent
 from dax_lightning.device import one_thread
 from dax_lightning.errors import InputError
-from dax_lightning.mosaic import Cut, Mosaic, additive, averaged_within, bounded, kept_minus_removed, standardised
+from dax_lightning.mosaic import (
+    Cut,
+    Mosaic,
+    MosaicTargets,
+    additive,
+    averaged_within,
+    bounded,
+    check_targets,
+    kept_minus_removed,
+    learnable,
+    standardised,
+)
 from dax_lightning.perturb import MIXED, Perturber, level_of
 
 FASTER = Training(lr_mask=0.05, lr_student=0.004)
@@ -84,8 +94,11 @@ class MosaicDax(Distiller):
     they learn the answers by heart, and little is corrected). It varies less with the seed than the black box's few answers
     alone.
 
-    ``notes["named"]`` is the share of the places whose mask is over one half, where the map is more cut than graded;
-    ``notes["additive_r2"]`` the joint regression's R².
+    Masks, students and evidence are about the answers of all classes, as far as these go with the target's (``targets``), which
+    costs no query. What each place adds, and the cut, are about the target's own.
+
+    ``notes["profile"]`` tells whether all classes' answers were learned; ``notes["named"]`` is the share of the places whose mask
+    is over one half, where the map is more cut than graded; ``notes["additive_r2"]`` the joint regression's R².
 
     Args:
         black_box: what is explained.
@@ -95,7 +108,9 @@ class MosaicDax(Distiller):
         student: called with ``channels`` and ``size``; the student of one member; ``None``: one hidden layer of 128 units.
         training: how they are trained; ``None``: faster than the paper's networks.
         q: perturbed copies, the input included.
-        targets: the scale of the answers: ``log_odds`` or ``probability``.
+        targets: what masks, students and evidence are about: ``profile``, what all classes say of the target, where places
+            foretell that better than the target's own log-odds (:func:`~dax_lightning.mosaic.learnable`); ``log_odds`` or
+            ``probability``: the target's own, which is more about what tells it from its like, and less about the whole object.
         resolution: side of the grid on which the masks and students see the copies.
         members: masks, each with a student.
         min_steps: training steps at least, also where few copies make epochs short.
@@ -140,7 +155,7 @@ class MosaicDax(Distiller):
         student: Callable[..., nn.Module] | None = None,
         training: Training | None = None,
         q: int = 1000,
-        targets: TargetSpace = "log_odds",
+        targets: MosaicTargets = "profile",
         resolution: int = 28,
         members: int = 4,
         min_steps: int = 300,
@@ -157,7 +172,10 @@ class MosaicDax(Distiller):
     ):
         self.mosaic = mosaic or Mosaic()
         parts = (self.mosaic.first, perturber or MIXED, student or partial(MlpStudent, hidden=128), training or FASTER)
-        super().__init__(black_box, *parts, q, targets, resolution, True, min_fidelity, seed, budget)
+        check_targets(targets)
+        self.learns: MosaicTargets = targets
+        space = "log_odds" if targets == "profile" else targets
+        super().__init__(black_box, *parts, q, space, resolution, True, min_fidelity, seed, budget)
         if members < 1 or student_copies < 0 or min_steps < 0:
             raise InputError(
                 f"explainer.members={members}, student_copies={student_copies}, min_steps={min_steps}: wanted at least 1 member, "
@@ -180,7 +198,9 @@ class MosaicDax(Distiller):
     def _data(self, x: Tensor, target: int, generator: torch.Generator, segments: Tensor | None) -> PerturbationDataModule:
         levels = self.mosaic(x, segments)
         self._check_q(int(level_of(levels, x).bincount().min()))
-        return self._data_of(x, levels, target, generator, colours=False, outlined=self.mosaic.outlined(x, levels))
+        chosen = partial(learnable, levels=levels, targets=self.learns)
+        outlined = self.mosaic.outlined(x, levels)
+        return self._data_of(x, levels, target, generator, colours=False, outlined=outlined, learnable=chosen)
 
     def _module(self, data: PerturbationDataModule) -> Ensemble:
         return Ensemble([self._member(data) for _ in range(self.members)])
@@ -196,12 +216,12 @@ class MosaicDax(Distiller):
         learned = standardised(averaged_within(averaged_within(learned, data.outlined), data.outlined))
         if self.evidence:
             learned = learned + self.evidence * standardised(self._effect(data, module))
-        asked = (data.kept, data.teacher, data.segments, data.weight)
-        adds = additive(*asked)
+        own = (data.kept, data.learned.own, data.segments, data.weight)
+        adds = additive(*own)
         share = bounded(adds.r2)
         learned = learned + self.additive * (share / (1 - share)) ** 3 * standardised(adds.saliency)
-        saliency, notes = self.cut(averaged_within(learned, data.outlined), *asked, adds.r2)
-        return Reading(saliency, {"additive_r2": adds.r2, **notes}, torch.stack(recorder.masks))
+        saliency, notes = self.cut(averaged_within(learned, data.outlined), *own, adds.r2)
+        return Reading(saliency, {"additive_r2": adds.r2, **data.learned.notes, **notes}, torch.stack(recorder.masks))
 
     def _effect(self, data: PerturbationDataModule, module: DaxModule) -> Float[Tensor, "h w"]:
         """The difference of mean answers: the students' to many copies, and what they get wrong on the real ones."""
