@@ -1,4 +1,4 @@
-"""ANSWERS: what the black box says of perturbed copies, streamed so that memory stays flat in their number."""
+"""ANSWERS: what the black box says of perturbed copies. Copies are streamed; what each kept and what was answered stays."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -247,11 +247,10 @@ def learnable(answers: Answers, levels: Int[Tensor, "p h w"], targets: MosaicTar
         targets: ``profile``: the better of the two; ``log_odds``, ``probability``: the target's own, on that scale.
 
     Example:
-        >>> kept = torch.tensor([[row == "1" for row in rows] for rows in ("11", "10", "01", "00") * 5])
-        >>> own = torch.tensor([0.6, 0.5, 0.2, 0.3] * 5)  # does not add up, but what the last two classes say does
-        >>> rest = torch.tensor([0.1, 0.2, 0.4, 0.8] * 5) * (1 - own)
-        >>> answers = Answers(kept, torch.ones(20), 0, torch.stack([own, rest, 1 - own - rest], 1))
-        >>> found = learnable(answers, torch.tensor([[[0, 1]]]), "profile")
+        >>> kept = torch.cartesian_prod(*[torch.tensor([True, False])] * 4)  # all copies of a picture of four segments
+        >>> seen, alone = kept[:, 0].float(), kept.sum(1) % 2 - 0.5  # what all classes tell, and what sets two of them apart
+        >>> answers = Answers(kept, torch.ones(16), 0, torch.stack([seen + alone, seen - alone, -seen], 1).softmax(1))
+        >>> found = learnable(answers, torch.tensor([[[0, 1, 2, 3]]]), "profile")
         >>> found.notes["profile"], bool((found.own == found.values).all())
         (True, False)
     """
