@@ -15,8 +15,9 @@ from dax_lightning.perturb import Perturber, painted
 
 TargetSpace = Literal["log_odds", "probability"]
 _TINY = 1e-7  # probabilities are kept this far from 0 and 1 before the log-odds: they end at ±16
-_FAINT = 1e-5  # a class that is less probable is as good as absent: below, there is rounding and noise
+_FAINT = 1e-5  # a class that is less probable counts as this; measured, 1e-9 does about as well
 _WHOLE = 1e-2  # how far from 1 the sum of an answer's probabilities may be
+_STILL = 1e-5  # a class whose log-probability varies less has not changed, but for rounding
 
 
 @dataclass(frozen=True)
@@ -151,11 +152,14 @@ def class_profile(answers: Answers) -> Float[Tensor, " n"] | None:
     log-probability of each class, less the mean over all classes and standardised over the copies, is weighted by its
     correlation with the target's log-odds, and summed. This is one step of a power iteration from the target towards the
     strongest common component of all classes' answers: what the target's answer shares with many others' stays, what is the
-    target's alone, or noise, counts little. Of two classes, little but the scale changes.
+    target's alone, noise among it, counts little. Of two classes, little but the scale changes. Where the target goes with no
+    others, many weak correlations by chance can add up to a component that has nothing to do with it:
+    :func:`~dax_lightning.mosaic.learnable` asks for that.
 
     Returns:
-        Any scale, higher where the classes speak for the target; ``None`` where an answer's probabilities don't sum to 1, as
-        of models with several labels at a time, or of an endpoint that tells the first few classes alone.
+        Any scale, higher where the classes speak for the target; ``None`` of a single class, or where the probabilities of any
+        answer miss 1 by over 0.01, as of models with several labels at a time, of an endpoint that tells the first few of many
+        classes alone, or three digits of a thousand.
 
     Example:
         >>> p = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
@@ -164,7 +168,7 @@ def class_profile(answers: Answers) -> Float[Tensor, " n"] | None:
         ([2, 1, 0], None)
     """
     classes = answers.classes.double()
-    if ((classes.sum(1) - 1).abs() > _WHOLE).any():
+    if classes.shape[1] < 2 or ((classes.sum(1) - 1).abs() > _WHOLE).any():
         return None
     share = answers.weight.double() / answers.weight.double().sum()
     logs = classes.clamp_min(_FAINT).log()
@@ -173,9 +177,23 @@ def class_profile(answers: Answers) -> Float[Tensor, " n"] | None:
     return (ratios @ (ratios.T @ (share[:, None] * own)))[:, 0].float()
 
 
+def weighted_correlation(one: Float[Tensor, " n"], other: Float[Tensor, " n"], weight: Float[Tensor, " n"]) -> float:
+    """Pearson's; 0 where one of them doesn't vary.
+
+    Example:
+        >>> weighted_correlation(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([3.0, 5.0, 0.0]), torch.tensor([1.0, 1.0, 0.0]))
+        1.0
+    """
+    share = weight.double() / weight.double().sum()
+    columns = _standardised(torch.stack([one, other], 1).double(), share)
+    return round((share @ columns.prod(1)).item(), 6)
+
+
 def _standardised(columns: Float[Tensor, "n k"], share: Float[Tensor, " n"]) -> Float[Tensor, "n k"]:
+    """Weighted mean 0 and standard deviation 1; zeros where nothing but rounding varies."""
     centred = columns - share @ columns
-    return centred / (share @ centred**2).sqrt().clamp_min(1e-9)
+    spread = (share @ centred**2).sqrt()
+    return torch.where(spread > _STILL, centred / spread.clamp_min(_STILL), 0.0)
 
 
 def check_space(space: str, *others: str) -> None:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dax_lightning.answers import Answers, Learnable, TargetSpace, check_space, class_profile, in_space
+from dax_lightning.answers import Answers, Learnable, TargetSpace, check_space, class_profile, in_space, weighted_correlation
 from dax_lightning.errors import InputError, SingleSegment
 from dax_lightning.segment import Felzenszwalb, Quickshift, Segmenter, Slic
 
@@ -239,7 +239,8 @@ def learnable(answers: Answers, levels: Int[Tensor, "p h w"], targets: MosaicTar
     The black box answers with all its classes at once, so the profile (:func:`~dax_lightning.answers.class_profile`) costs no
     query. It has less noise, and is more about the whole object than about what tells it from its like; but where classes are
     few or an endpoint rounds much, it may say less than the target alone. Which of the two is foretold better tells the R² of
-    :func:`additive` on copies left out.
+    :func:`additive` on copies left out. A profile that has a correlation under 0.5 with the target's own log-odds is about
+    something else, however well it is foretold, and is not learned.
 
     Args:
         answers: of copies that keep segments of one partition each.
@@ -261,9 +262,12 @@ def learnable(answers: Answers, levels: Int[Tensor, "p h w"], targets: MosaicTar
     profile = class_profile(answers)
     if profile is None:
         return Learnable(own, own, {"profile": False})
-    better = _r2(answers, profile, levels) > _r2(answers, own, levels)
-    alike = torch.corrcoef(torch.stack([own, profile]).double())[0, 1].nan_to_num().item()
+    alike = weighted_correlation(own, profile, answers.weight)
+    better = alike >= _ALIKE and _r2(answers, profile, levels) > _r2(answers, own, levels)
     return Learnable(own, profile if better else own, {"profile": better, "profile_correlation": alike})
+
+
+_ALIKE = 0.5  # the least correlation of a profile with the target's own answer: a quarter of their variance is shared
 
 
 def _r2(answers: Answers, values: Float[Tensor, " n"], levels: Int[Tensor, "p h w"]) -> float:

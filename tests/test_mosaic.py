@@ -5,6 +5,7 @@ import inspect
 import itertools
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -206,12 +207,70 @@ def test_of_two_classes_the_profile_is_the_targets_own(noisy_image):
     assert torch.corrcoef(torch.stack([profile, log_odds(own)]))[0, 1] > 0.9999
 
 
-def test_classes_that_never_change_say_nothing():
-    classes = torch.tensor([[0.6, 0.3, 0.1], [0.4, 0.5, 0.1]])
-    profile = class_profile(Answers(torch.ones(2, 1).bool(), torch.ones(2), 0, classes))
+def test_what_never_changes_but_for_rounding_says_nothing():
+    kept, weight = torch.ones(3, 1).bool(), torch.ones(3)
+    noisy = torch.tensor([[0.5, 0.3, 0.2]]) + torch.tensor([[0, 0, 0], [1e-7, -1e-7, 0], [0, 1e-7, -1e-7]])
+    for target in range(3):
+        profile = class_profile(Answers(kept, weight, target, noisy))
+        assert profile is not None
+        assert not profile.any()
+
+
+def test_a_single_class_has_no_profile():
+    assert class_profile(Answers(torch.ones(3, 1).bool(), torch.ones(3), 0, torch.tensor([[0.995], [1.0], [0.999]]))) is None
+
+
+@pytest.mark.parametrize(("short", "known"), [(0.008, True), (0.02, False)])
+def test_rounding_takes_no_profile_away(short, known):
+    classes = torch.tensor([[0.6, 0.3, 0.1], [0.4, 0.5 - short, 0.1], [0.2, 0.2, 0.6]])
+    assert (class_profile(Answers(torch.ones(3, 1).bool(), torch.ones(3), 0, classes)) is not None) == known
+
+
+def about_another_place(x, share):
+    """The target says what is noise and, by a ``share``, the bottom right quarter; 60 other classes say the top left one."""
+    levels, answers = many_answers(x, q=300)
+    rng = torch.Generator().manual_seed(2)
+    shown = torch.stack([answers.kept[:, levels[0][place]] for place in ((0, 0), (-1, -1))], 1).float()
+    others = 3 * shown[:, :1] * torch.randn(1, 60, generator=rng) + 0.3 * torch.randn(300, 60, generator=rng)
+    own = (share * shown[:, 1:] + torch.randn(300, 1, generator=rng)).sigmoid()
+    return levels, Answers(answers.kept, answers.weight, 0, torch.cat([own, (1 - own) * others.softmax(1)], 1))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5])
+def test_a_profile_that_is_about_something_else_is_not_learned(share, noisy_image):
+    levels, answers = about_another_place(noisy_image, share)
+    profile = class_profile(answers)
     assert profile is not None
-    assert profile.isfinite().all()
-    assert profile[0] > profile[1]
+    r2 = [additive(answers.kept, values, levels, answers.weight).r2 for values in (log_odds(answers.probability), profile)]
+    assert r2[1] > r2[0]
+    found = many.learnable(answers, levels, "profile")
+    assert found.notes["profile"] is False
+    assert found.notes["profile_correlation"] < 0.5
+    assert torch.equal(found.values, log_odds(answers.probability))
+
+
+def test_weights_count_in_what_is_learned(noisy_image):
+    levels, answers = many_answers(noisy_image)
+    first = torch.arange(200) < 120
+    light = Answers(
+        answers.kept, torch.where(first, 1.0, 1e-9), 0, torch.where(first[:, None], answers.classes, answers.classes.flip(1))
+    )
+    alone = Answers(answers.kept[:120], torch.ones(120), 0, answers.classes[:120])
+    one, other = (many.learnable(each, levels, "profile") for each in (light, alone))
+    assert one.notes["profile"] is other.notes["profile"] is True
+    assert one.notes["profile_correlation"] == pytest.approx(other.notes["profile_correlation"], abs=1e-4)
+    torch.testing.assert_close(one.values[:120], other.values, rtol=1e-3, atol=1e-3)
+
+
+def test_probabilities_keep_their_scale():
+    dax, data = mosaic_and_data(targets="probability")
+    assert torch.equal(data.teacher, data.probability)
+    assert ((dax._module(data).answers(*data.pool(data.kept)) - 0.5).abs() < 0.5).all()
+
+
+def test_the_answers_of_all_classes_are_let_go():
+    _, data = mosaic_and_data()
+    assert data.probability.untyped_storage().nbytes() == 60 * 4
 
 
 def test_the_profile_is_learned_where_places_foretell_it_better(noisy_image):
@@ -297,10 +356,15 @@ def test_rivals_may_learn_the_profile_too(kind, noisy_image, monkeypatch):
     assert made.notes["profile"] is True
 
 
-def test_unknown_targets_are_named():
-    many.check_targets("profile")
-    with pytest.raises(InputError, match=r"explainer.targets=logits: choose one of profile, log_odds, probability"):
-        many.check_targets("logits")
+@pytest.mark.parametrize("kind", [RiseOnMosaic, LimeOnMosaic, RidgeOnMosaic, MosaicDax])
+def test_unknown_targets_are_named(kind):
+    unknown: Any = "logits"
+    jaxtyping.config.update("jaxtyping_disable", True)  # the tests' own type checks would be first
+    try:
+        with pytest.raises(InputError, match=r"explainer.targets=logits: choose one of profile, log_odds, probability"):
+            kind(QuarterBox(), targets=unknown)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.parametrize("kind", [RiseOnMosaic, LimeOnMosaic, RidgeOnMosaic])

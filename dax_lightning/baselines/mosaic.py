@@ -35,7 +35,8 @@ class OnMosaic(Explainer):
     """Asks about copies that lost segments of one of several partitions each; subclasses write :meth:`_map`.
 
     The map is averaged within all segments and outlines (:meth:`~dax_lightning.mosaic.Mosaic.outlined`) and, if ``cut``, cut
-    (:class:`~dax_lightning.mosaic.Cut`), as DAX-Mosaic's own: neither needs a mask or a student, so a rival may have both.
+    (:class:`~dax_lightning.mosaic.Cut`), as DAX-Mosaic's own: neither needs a mask or a student, so a rival may have both. The
+    cut, and ``notes["additive_r2"]``, are about the target's own answers, whatever the map is made of.
 
     Args:
         black_box: what is explained.
@@ -94,12 +95,15 @@ class OnMosaic(Explainer):
         saliency, r2 = self._map(answers.kept, learned.values, levels, answers.weight, level_of(levels, x))
         for _ in range(self.averaged):
             saliency = averaged_within(saliency, outlined)
-        if self.cut:
+        if self.cut or r2 is not None:
             own = (answers.kept, learned.own, levels, answers.weight)
-            r2 = additive(*own).r2 if r2 is None or learned.notes.get("profile") else r2
-            saliency, named = Cut()(saliency, *own, r2)
-            notes |= named
-        return Found(saliency, score, levels[0], notes if r2 is None else notes | {"additive_r2": r2})
+            if r2 is None or learned.values is not learned.own:
+                r2 = additive(*own).r2
+            notes["additive_r2"] = r2
+            if self.cut:
+                saliency, named = Cut()(saliency, *own, r2)
+                notes |= named
+        return Found(saliency, score, levels[0], notes)
 
     @abstractmethod
     def _map(
@@ -110,8 +114,8 @@ class OnMosaic(Explainer):
         weight: Float[Tensor, " n"],
         level: Int[Tensor, " j"],
     ) -> tuple[Float[Tensor, "h w"], float | None]:
-        """The map before it is averaged, and :func:`additive`'s R² where it is known; ``values`` are on the chosen scale, not all
-        the same."""
+        """The map before it is averaged, and :func:`additive`'s R² of ``values`` where it is known; ``values`` are what is
+        learned of the answers, not all the same."""
 
 
 class RiseOnMosaic(OnMosaic):
@@ -185,8 +189,8 @@ class LimeOnMosaic(OnMosaic):
 class RidgeOnMosaic(OnMosaic):
     """What each place adds, by one ridge regression on the copies of all segmentations.
 
-    See :func:`~dax_lightning.mosaic.additive` for the regression, whose R² is ``notes["additive_r2"]``, and :class:`OnMosaic` for
-    the arguments.
+    See :func:`~dax_lightning.mosaic.additive` for the regression, and :class:`OnMosaic` for
+    the arguments; ``notes["additive_r2"]`` is always there.
 
     Example:
         >>> from dax_lightning.black_box import CallableBlackBox

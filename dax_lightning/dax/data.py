@@ -30,9 +30,8 @@ class Targets:
     """The scale on which the student imitates the black box.
 
     Args:
-        mean: what is taken off the answers: the weighted mean of the training copies'; 0 for probabilities, which stay as they
-            are.
-        std: what they are divided by: their weighted standard deviation, or 1.
+        mean: what is taken off the answers.
+        std: what they are divided by.
 
     Example:
         >>> Targets(1.0, 2.0)(torch.tensor([5.0])).item()
@@ -117,7 +116,7 @@ class PerturbationDataModule(pl.LightningDataModule):
         perturber: how copies are made.
         x: the input, values in [0, 1].
         segments: its partition, or a stack of partitions.
-        target: class whose score is imitated.
+        target: class that is explained.
         q: copies, the input included.
         generator: the source of randomness.
         space: scale of the answers: ``probability``, in [0, 1]; or ``log_odds``, standardised (:class:`Targets`), where an
@@ -156,7 +155,7 @@ class PerturbationDataModule(pl.LightningDataModule):
         self.resolution, self.val_share, self.batch_size, self.progress = resolution, val_share, batch_size, progress
         self.channels = len(x) if colours else 0
         self.outlined = segments if outlined is None else outlined
-        self.learnable = learnable or self._own
+        self.learnable = learnable
         self._asked = False
 
     def setup(self, stage: str | None = None) -> None:
@@ -171,7 +170,7 @@ class PerturbationDataModule(pl.LightningDataModule):
         held_out = min(max(1, round(self.val_share * (self.q - 1))), self.q - 2)
         order = 1 + torch.randperm(self.q - 1, generator=self.generator)
         self.val_rows, self.train_rows = order[:held_out], torch.cat([torch.zeros(1, dtype=torch.long), order[held_out:]])
-        self.learned, train = self.learnable(answers), self.train_rows
+        self.learned, train = (self.learnable or self._own)(answers), self.train_rows
         values = self.learned.values
         self.targets = Targets() if self.space == "probability" else Targets.fit(values[train], self.weight[train])
         self.teacher = self.targets(values)

@@ -97,8 +97,9 @@ class MosaicDax(Distiller):
     Masks, students and evidence are about the answers of all classes, as far as these go with the target's (``targets``), which
     costs no query. What each place adds, and the cut, are about the target's own.
 
-    ``notes["profile"]`` tells whether all classes' answers were learned; ``notes["named"]`` is the share of the places whose mask
-    is over one half, where the map is more cut than graded; ``notes["additive_r2"]`` the joint regression's R².
+    ``notes["profile"]`` tells whether all classes' answers were learned, and ``notes["profile_correlation"]`` how far they go
+    with the target's own; ``notes["fidelity"]`` is about what was learned; ``notes["named"]`` is the share of the places whose
+    mask is over one half, where the map is more cut than graded; ``notes["additive_r2"]`` the joint regression's R².
 
     Args:
         black_box: what is explained.
