@@ -1,7 +1,7 @@
 """ANSWERS: what the black box says of perturbed copies. Copies are streamed; what each kept and what was answered stays."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -15,9 +15,6 @@ from dax_lightning.perturb import Perturber, painted
 
 TargetSpace = Literal["log_odds", "probability"]
 _TINY = 1e-7  # probabilities are kept this far from 0 and 1 before the log-odds: they end at ±16
-_FAINT = 1e-5  # a class that is less probable counts as this; measured, 1e-9 does about as well
-_WHOLE = 1e-2  # how far from 1 the sum of an answer's probabilities may be
-_STILL = 1e-5  # a class whose log-probability varies less has not changed, but for rounding
 
 
 @dataclass(frozen=True)
@@ -40,18 +37,6 @@ class Answers:
     def probability(self) -> Float[Tensor, " n"]:
         """The target's, in [0, 1]."""
         return self.classes[:, self.target].clone()  # a view would hold all classes in memory
-
-
-@dataclass(frozen=True)
-class Learnable:
-    """What there is to learn of the black box's answers."""
-
-    own: Float[Tensor, " n"]
-    """The target's probability, on the chosen scale."""
-    values: Float[Tensor, " n"]
-    """What is learned: that, or the classes' profile."""
-    notes: dict[str, bool | float] = field(default_factory=dict)
-    """``profile``: whether that is learned; ``profile_correlation`` of the two. Empty where no profile was asked for."""
 
 
 def ask(
@@ -143,57 +128,6 @@ def in_space(probability: Float[Tensor, "*n"], space: TargetSpace) -> Float[Tens
         (0.0, 0.5)
     """
     return log_odds(probability) if space == "log_odds" else probability
-
-
-def class_profile(answers: Answers) -> Float[Tensor, " n"] | None:
-    """What all classes together say of the target, for each copy.
-
-    A class that becomes more probable where the target does speaks for it, one that becomes less probable against it. So the
-    log-probability of each class, less the mean over all classes and standardised over the copies, is weighted by its
-    correlation with the target's log-odds, and summed. This is one step of a power iteration from the target towards the
-    strongest common component of all classes' answers: what the target's answer shares with many others' stays, what is the
-    target's alone, noise among it, counts little. Of two classes, little but the scale changes. Where the target goes with no
-    others, many weak correlations by chance can add up to a component that has nothing to do with it:
-    :func:`~dax_lightning.mosaic.learnable` asks for that.
-
-    Returns:
-        Any scale, higher where the classes speak for the target; ``None`` of a single class, or where the probabilities of any
-        answer miss 1 by over 0.01, as of models with several labels at a time, of an endpoint that tells the first few of many
-        classes alone, or three digits of a thousand.
-
-    Example:
-        >>> p = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
-        >>> said = class_profile(Answers(torch.ones(3, 1).bool(), torch.ones(3), 0, p))
-        >>> said.argsort().tolist(), class_profile(Answers(torch.ones(3, 1).bool(), torch.ones(3), 0, p / 2))
-        ([2, 1, 0], None)
-    """
-    classes = answers.classes.double()
-    if classes.shape[1] < 2 or ((classes.sum(1) - 1).abs() > _WHOLE).any():
-        return None
-    share = answers.weight.double() / answers.weight.double().sum()
-    logs = classes.clamp_min(_FAINT).log()
-    ratios = _standardised(logs - logs.mean(1, keepdim=True), share)
-    own = _standardised(log_odds(answers.probability).double()[:, None], share)
-    return (ratios @ (ratios.T @ (share[:, None] * own)))[:, 0].float()
-
-
-def weighted_correlation(one: Float[Tensor, " n"], other: Float[Tensor, " n"], weight: Float[Tensor, " n"]) -> float:
-    """Pearson's; 0 where one of them doesn't vary.
-
-    Example:
-        >>> weighted_correlation(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([3.0, 5.0, 0.0]), torch.tensor([1.0, 1.0, 0.0]))
-        1.0
-    """
-    share = weight.double() / weight.double().sum()
-    columns = _standardised(torch.stack([one, other], 1).double(), share)
-    return round((share @ columns.prod(1)).item(), 6)
-
-
-def _standardised(columns: Float[Tensor, "n k"], share: Float[Tensor, " n"]) -> Float[Tensor, "n k"]:
-    """Weighted mean 0 and standard deviation 1; zeros where nothing but rounding varies."""
-    centred = columns - share @ columns
-    spread = (share @ centred**2).sqrt()
-    return torch.where(spread > _STILL, centred / spread.clamp_min(_STILL), 0.0)
 
 
 def check_space(space: str, *others: str) -> None:

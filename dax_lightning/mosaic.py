@@ -8,13 +8,11 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dax_lightning.answers import Answers, Learnable, TargetSpace, check_space, class_profile, in_space, weighted_correlation
 from dax_lightning.errors import InputError, SingleSegment
 from dax_lightning.segment import Felzenszwalb, Quickshift, Segmenter, Slic
 
@@ -30,7 +28,6 @@ OUTLINES: tuple[Segmenter, ...] = tuple(
 )
 
 GRADED = 0.1  # what the map itself is of one that is cut
-MosaicTargets = Literal["profile", "log_odds", "probability"]
 
 
 @dataclass(frozen=True)
@@ -231,52 +228,6 @@ def _shares(group: Int[Tensor, " n"], weight: Float[Tensor, " n"]) -> Float[Tens
 def _centred(rows: Float[Tensor, "n k"], group: Int[Tensor, " n"], share: Float[Tensor, " n"]) -> Float[Tensor, "n k"]:
     """The rows less their group's weighted mean."""
     return rows - torch.zeros_like(rows).index_add(0, group, share[:, None] * rows)[group]
-
-
-def learnable(answers: Answers, levels: Int[Tensor, "p h w"], targets: MosaicTargets) -> Learnable:
-    """What a map is made of: the target's own answers, or what all classes say of the target, if places foretell that better.
-
-    The black box answers with all its classes at once, so the profile (:func:`~dax_lightning.answers.class_profile`) costs no
-    query. It has less noise, and is more about the whole object than about what tells it from its like; but where classes are
-    few or an endpoint rounds much, it may say less than the target alone. Which of the two is foretold better tells the R² of
-    :func:`additive` on copies left out. A profile that has a correlation under 0.5 with the target's own log-odds is about
-    something else, however well it is foretold, and is not learned.
-
-    Args:
-        answers: of copies that keep segments of one partition each.
-        levels: the partitions.
-        targets: ``profile``: the better of the two; ``log_odds``, ``probability``: the target's own, on that scale.
-
-    Example:
-        >>> kept = torch.cartesian_prod(*[torch.tensor([True, False])] * 4)  # all copies of a picture of four segments
-        >>> seen, alone = kept[:, 0].float(), kept.sum(1) % 2 - 0.5  # what all classes tell, and what sets two of them apart
-        >>> answers = Answers(kept, torch.ones(16), 0, torch.stack([seen + alone, seen - alone, -seen], 1).softmax(1))
-        >>> found = learnable(answers, torch.tensor([[[0, 1, 2, 3]]]), "profile")
-        >>> found.notes["profile"], bool((found.own == found.values).all())
-        (True, False)
-    """
-    space: TargetSpace = "log_odds" if targets == "profile" else targets
-    own = in_space(answers.probability, space)
-    if targets != "profile":
-        return Learnable(own, own)
-    profile = class_profile(answers)
-    if profile is None:
-        return Learnable(own, own, {"profile": False})
-    alike = weighted_correlation(own, profile, answers.weight)
-    better = alike >= _ALIKE and _r2(answers, profile, levels) > _r2(answers, own, levels)
-    return Learnable(own, profile if better else own, {"profile": better, "profile_correlation": alike})
-
-
-_ALIKE = 0.5  # the least correlation of a profile with the target's own answer: a quarter of their variance is shared
-
-
-def _r2(answers: Answers, values: Float[Tensor, " n"], levels: Int[Tensor, "p h w"]) -> float:
-    return additive(answers.kept, values, levels, answers.weight).r2
-
-
-def check_targets(targets: str) -> None:
-    """Raise an InputError unless ``targets`` names what can be learned of the answers."""
-    check_space(targets, "profile")
 
 
 def averaged_within(saliency: Float[Tensor, "h w"], levels: Int[Tensor, "p h w"]) -> Float[Tensor, "h w"]:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-METHOD = "errors types device black_box segment mosaic perturb answers explainer"  # what an explainer is made of
+METHOD = "errors types device black_box segment mosaic perturb answers learnable explainer"  # what an explainer is made of
 MAY_IMPORT = {  # each layer, from the first to the last, and those before it that it may import; its own modules beside them
     "errors": "",
     "types": "errors",
@@ -21,6 +21,7 @@ MAY_IMPORT = {  # each layer, from the first to the last, and those before it th
     "head_training": "errors types device black_box tasks",
     "perturb": "errors types",
     "answers": "errors types black_box perturb",
+    "learnable": "mosaic answers",
     "explainer": "errors types black_box segment",
     "dax": METHOD,
     "baselines": METHOD,

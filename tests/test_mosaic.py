@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 import dax_lightning.baselines.mosaic as rivals
 import dax_lightning.mosaic as many
-from dax_lightning.answers import Answers, ask, class_profile, in_space, log_odds
+from dax_lightning.answers import Answers, ask, in_space, log_odds
 from dax_lightning.baselines.lime import weighted_ridge
 from dax_lightning.baselines.mosaic import LimeOnMosaic, RidgeOnMosaic, RiseOnMosaic
 from dax_lightning.dax import CounterfactualLoss, MaskNetwork, MlpStudent, MosaicDax, Training, mosaic
@@ -22,6 +22,7 @@ from dax_lightning.dax.data import PooledCopies
 from dax_lightning.dax.module import DaxModule, Ensemble, Recorder
 from dax_lightning.dax.mosaic import SegmentMask
 from dax_lightning.errors import InputError, SingleSegment
+from dax_lightning.learnable import class_profile, learnable
 from dax_lightning.metrics.sensitivity import rank_correlation
 from dax_lightning.mosaic import Mosaic, additive, averaged_within, cut_out, kept_minus_removed, stacked, standardised
 from dax_lightning.perturb import Perturber, closeness, filled, level_of, painted
@@ -243,7 +244,7 @@ def test_a_profile_that_is_about_something_else_is_not_learned(share, noisy_imag
     assert profile is not None
     r2 = [additive(answers.kept, values, levels, answers.weight).r2 for values in (log_odds(answers.probability), profile)]
     assert r2[1] > r2[0]
-    found = many.learnable(answers, levels, "profile")
+    found = learnable(answers, levels, "profile")
     assert found.notes["profile"] is False
     assert found.notes["profile_correlation"] < 0.5
     assert torch.equal(found.values, log_odds(answers.probability))
@@ -256,7 +257,7 @@ def test_weights_count_in_what_is_learned(noisy_image):
         answers.kept, torch.where(first, 1.0, 1e-9), 0, torch.where(first[:, None], answers.classes, answers.classes.flip(1))
     )
     alone = Answers(answers.kept[:120], torch.ones(120), 0, answers.classes[:120])
-    one, other = (many.learnable(each, levels, "profile") for each in (light, alone))
+    one, other = (learnable(each, levels, "profile") for each in (light, alone))
     assert one.notes["profile"] is other.notes["profile"] is True
     assert one.notes["profile_correlation"] == pytest.approx(other.notes["profile_correlation"], abs=1e-4)
     torch.testing.assert_close(one.values[:120], other.values, rtol=1e-3, atol=1e-3)
@@ -275,7 +276,7 @@ def test_the_answers_of_all_classes_are_let_go():
 
 def test_the_profile_is_learned_where_places_foretell_it_better(noisy_image):
     levels, answers = many_answers(noisy_image)
-    found = many.learnable(answers, levels, "profile")
+    found = learnable(answers, levels, "profile")
     profile = class_profile(answers)
     assert profile is not None
     r2 = [additive(answers.kept, values, levels, answers.weight).r2 for values in (log_odds(answers.probability), profile)]
@@ -293,7 +294,7 @@ def test_the_targets_own_answer_is_learned_where_the_others_are_noise(noisy_imag
     noisy = Answers(
         answers.kept, answers.weight, 0, torch.cat([own[:, None], others / others.sum(1, keepdim=True) * (1 - own[:, None])], 1)
     )
-    found = many.learnable(noisy, levels, "profile")
+    found = learnable(noisy, levels, "profile")
     assert found.notes["profile"] is False
     assert torch.equal(found.values, found.own)
 
@@ -302,7 +303,7 @@ def test_answers_that_are_no_distribution_have_no_profile(noisy_image):
     levels, answers = many_answers(noisy_image)
     firsts = answers.classes.topk(5, 1)
     told = torch.zeros_like(answers.classes).scatter(1, firsts.indices, firsts.values)
-    found = many.learnable(Answers(answers.kept, answers.weight, 0, told), levels, "profile")
+    found = learnable(Answers(answers.kept, answers.weight, 0, told), levels, "profile")
     assert found.notes == {"profile": False}
     assert torch.equal(found.values, log_odds(told[:, 0]))
 
@@ -310,7 +311,7 @@ def test_answers_that_are_no_distribution_have_no_profile(noisy_image):
 @pytest.mark.parametrize("scale", ["log_odds", "probability"])
 def test_a_scale_of_the_targets_own_is_what_is_learned(scale, noisy_image):
     levels, answers = many_answers(noisy_image)
-    found = many.learnable(answers, levels, scale)
+    found = learnable(answers, levels, scale)
     assert found.notes == {}
     assert torch.equal(found.values, in_space(answers.probability, scale))
 

@@ -18,15 +18,13 @@ from dax_lightning.baselines.surrogate import all_same
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import InputError
 from dax_lightning.explainer import Explainer, Found
+from dax_lightning.learnable import MosaicTargets, check_targets, learnable
 from dax_lightning.mosaic import (
     Cut,
     Mosaic,
-    MosaicTargets,
     additive,
     averaged_within,
-    check_targets,
     kept_minus_removed,
-    learnable,
 )
 from dax_lightning.perturb import MIXED, Perturber, level_of
 
@@ -44,7 +42,7 @@ class OnMosaic(Explainer):
         perturber: makes the copies; ``None``: that of DAX-Mosaic.
         q: copies, the input included.
         targets: ``log_odds`` or ``probability`` of the target; ``profile``: what all classes say of it, as DAX-Mosaic learns it
-            (:func:`~dax_lightning.mosaic.learnable`).
+            (:func:`~dax_lightning.learnable.learnable`).
         averaged: how many times the map is averaged, 0 or more: more of it lies better on objects, and tells less apart.
         cut: cut the map.
         seed: of all randomness.

@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 
-from dax_lightning.answers import Answers, Learnable, TargetSpace, ask, in_space, log_odds
+from dax_lightning.answers import Answers, TargetSpace, ask, in_space, log_odds
 from dax_lightning.black_box.base import BlackBox
+from dax_lightning.learnable import Learnable
 from dax_lightning.perturb import Perturber, filled
 
 

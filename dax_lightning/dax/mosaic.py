@@ -17,16 +17,14 @@ from dax_lightning.dax.module import DaxModule, Ensemble, Recorder, answers
 from dax_lightning.dax.networks import MlpStudent
 from dax_lightning.device import one_thread
 from dax_lightning.errors import InputError
+from dax_lightning.learnable import MosaicTargets, check_targets, learnable
 from dax_lightning.mosaic import (
     Cut,
     Mosaic,
-    MosaicTargets,
     additive,
     averaged_within,
     bounded,
-    check_targets,
     kept_minus_removed,
-    learnable,
     standardised,
 )
 from dax_lightning.perturb import MIXED, Perturber, level_of
@@ -110,7 +108,7 @@ class MosaicDax(Distiller):
         training: how they are trained; ``None``: faster than the paper's networks.
         q: perturbed copies, the input included.
         targets: what masks, students and evidence are about: ``profile``, what all classes say of the target, where places
-            foretell that better than the target's own log-odds (:func:`~dax_lightning.mosaic.learnable`); ``log_odds`` or
+            foretell that better than the target's own log-odds (:func:`~dax_lightning.learnable.learnable`); ``log_odds`` or
             ``probability``: the target's own, which is more about what tells it from its like, and less about the whole object.
         resolution: side of the grid on which the masks and students see the copies.
         members: masks, each with a student.

@@ -1,0 +1,125 @@
+"""What there is to learn of a black box's answers: the target's own number, or what all classes say of the target."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dax_lightning.answers import Answers, TargetSpace, check_space, in_space, log_odds
+from dax_lightning.mosaic import additive
+
+MosaicTargets = Literal["profile", "log_odds", "probability"]
+_FAINT = 1e-5  # a class that is less probable counts as this; measured, 1e-9 does about as well
+_WHOLE = 1e-2  # how far from 1 the sum of an answer's probabilities may be
+_STILL = 1e-5  # a class whose log-probability varies less has not changed, but for rounding
+
+
+@dataclass(frozen=True)
+class Learnable:
+    """What there is to learn of the black box's answers."""
+
+    own: Float[Tensor, " n"]
+    """The target's probability, on the chosen scale."""
+    values: Float[Tensor, " n"]
+    """What is learned: that, or the classes' profile."""
+    notes: dict[str, bool | float] = field(default_factory=dict)
+    """``profile``: whether that is learned; ``profile_correlation`` of the two. Empty where no profile was asked for."""
+
+
+def learnable(answers: Answers, levels: Int[Tensor, "p h w"], targets: MosaicTargets) -> Learnable:
+    """What a map is made of: the target's own answers, or what all classes say of the target, if places foretell that better.
+
+    The black box answers with all its classes at once, so the profile (:func:`class_profile`) costs no query. It has less noise,
+    and is more about the whole object than about what tells it from its like; but where classes are few or an endpoint rounds
+    much, it may say less than the target alone. Which of the two is foretold better tells the R² of
+    :func:`~dax_lightning.mosaic.additive` on copies left out. A profile that has a correlation under 0.5 with the target's own
+    log-odds is about something else, however well it is foretold, and is not learned.
+
+    Args:
+        answers: of copies that keep segments of one partition each.
+        levels: the partitions.
+        targets: ``profile``: the better of the two; ``log_odds``, ``probability``: the target's own, on that scale.
+
+    Example:
+        >>> kept = torch.cartesian_prod(*[torch.tensor([True, False])] * 4)  # all copies of a picture of four segments
+        >>> seen, alone = kept[:, 0].float(), kept.sum(1) % 2 - 0.5  # what all classes tell, and what sets two of them apart
+        >>> answers = Answers(kept, torch.ones(16), 0, torch.stack([seen + alone, seen - alone, -seen], 1).softmax(1))
+        >>> found = learnable(answers, torch.tensor([[[0, 1, 2, 3]]]), "profile")
+        >>> found.notes["profile"], bool((found.own == found.values).all())
+        (True, False)
+    """
+    space: TargetSpace = "log_odds" if targets == "profile" else targets
+    own = in_space(answers.probability, space)
+    if targets != "profile":
+        return Learnable(own, own)
+    profile = class_profile(answers)
+    if profile is None:
+        return Learnable(own, own, {"profile": False})
+    alike = weighted_correlation(own, profile, answers.weight)
+    better = alike >= _ALIKE and _r2(answers, profile, levels) > _r2(answers, own, levels)
+    return Learnable(own, profile if better else own, {"profile": better, "profile_correlation": alike})
+
+
+_ALIKE = 0.5  # the least correlation of a profile with the target's own answer: a quarter of their variance is shared
+
+
+def _r2(answers: Answers, values: Float[Tensor, " n"], levels: Int[Tensor, "p h w"]) -> float:
+    return additive(answers.kept, values, levels, answers.weight).r2
+
+
+def check_targets(targets: str) -> None:
+    """Raise an InputError unless ``targets`` names what can be learned of the answers."""
+    check_space(targets, "profile")
+
+
+def class_profile(answers: Answers) -> Float[Tensor, " n"] | None:
+    """What all classes together say of the target, for each copy.
+
+    A class that becomes more probable where the target does speaks for it, one that becomes less probable against it. So the
+    log-probability of each class, less the mean over all classes and standardised over the copies, is weighted by its
+    correlation with the target's log-odds, and summed. This is one step of a power iteration from the target towards the
+    strongest common component of all classes' answers: what the target's answer shares with many others' stays, what is the
+    target's alone, noise among it, counts little. Of two classes, little but the scale changes. Where the target goes with no
+    others, many weak correlations by chance can add up to a component that has nothing to do with it:
+    :func:`learnable` asks for that.
+
+    Returns:
+        Any scale, higher where the classes speak for the target; ``None`` of a single class, or where the probabilities of any
+        answer miss 1 by over 0.01, as of models with several labels at a time, of an endpoint that tells the first few of many
+        classes alone, or three digits of a thousand.
+
+    Example:
+        >>> p = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
+        >>> said = class_profile(Answers(torch.ones(3, 1).bool(), torch.ones(3), 0, p))
+        >>> said.argsort().tolist(), class_profile(Answers(torch.ones(3, 1).bool(), torch.ones(3), 0, p / 2))
+        ([2, 1, 0], None)
+    """
+    classes = answers.classes.double()
+    if classes.shape[1] < 2 or ((classes.sum(1) - 1).abs() > _WHOLE).any():
+        return None
+    share = answers.weight.double() / answers.weight.double().sum()
+    logs = classes.clamp_min(_FAINT).log()
+    ratios = _standardised(logs - logs.mean(1, keepdim=True), share)
+    own = _standardised(log_odds(answers.probability).double()[:, None], share)
+    return (ratios @ (ratios.T @ (share[:, None] * own)))[:, 0].float()
+
+
+def weighted_correlation(one: Float[Tensor, " n"], other: Float[Tensor, " n"], weight: Float[Tensor, " n"]) -> float:
+    """Pearson's; 0 where one of them doesn't vary.
+
+    Example:
+        >>> weighted_correlation(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([3.0, 5.0, 0.0]), torch.tensor([1.0, 1.0, 0.0]))
+        1.0
+    """
+    share = weight.double() / weight.double().sum()
+    columns = _standardised(torch.stack([one, other], 1).double(), share)
+    return round((share @ columns.prod(1)).item(), 6)
+
+
+def _standardised(columns: Float[Tensor, "n k"], share: Float[Tensor, " n"]) -> Float[Tensor, "n k"]:
+    """Weighted mean 0 and standard deviation 1; zeros where nothing but rounding varies."""
+    centred = columns - share @ columns
+    spread = (share @ centred**2).sqrt()
+    return torch.where(spread > _STILL, centred / spread.clamp_min(_STILL), 0.0)
