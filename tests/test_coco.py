@@ -85,15 +85,24 @@ def test_the_truth_is_cut_as_the_photograph_is(yolo):
 
 
 def test_what_is_out_of_view_is_no_case(yolo):
-    with pytest.raises(InputError, match=r"shows two of the 3 COCO classes .* lower task.min_share"):
+    with pytest.raises(InputError, match=r"shows 2 of the 3 COCO classes .* lower task.min_share"):
         Coco(box_of(size=(40, 40), crop_pct=1.0), str(yolo), min_share=0.4)
     assert len(Coco(box_of(), str(yolo), min_share=0.17)) == 4
-    with pytest.raises(InputError, match="shows two"):
+    with pytest.raises(InputError, match="shows 2"):
         Coco(box_of(), str(yolo), min_share=0.2)  # the cat covers 18 %
 
 
+def test_photographs_of_a_single_thing_where_they_are_asked_for(yolo):
+    assert Coco(box_of(), str(yolo), min_classes=1).keys() == ["a_cat", "a_dog", "b_cat", "d_cat", "d_dog"]
+    assert Coco(box_of(), str(yolo), min_share=0.2, min_classes=1).keys() == ["a_dog", "d_dog"]
+    with pytest.raises(InputError, match="shows 3 of the 3 COCO classes"):
+        Coco(box_of(), str(yolo), min_classes=3)
+    with pytest.raises(InputError, match="min_classes=0: at least 1"):
+        Coco(box_of(), str(yolo), min_classes=0)
+
+
 def test_min_score_leaves_classes_that_the_black_box_sees(yolo):
-    with pytest.raises(InputError, match="shows two"):
+    with pytest.raises(InputError, match="shows 2"):
         Coco(box_of(), str(yolo), min_score=0.1)  # red photographs are no dogs at all
 
 
@@ -187,7 +196,7 @@ def test_refused(yolo, tmp_path_factory):
         Coco(box_of(), str(yolo), "val2017")
     with pytest.raises(InputError, match="min_share=2"):
         Coco(box_of(), str(yolo), min_share=2.0)
-    with pytest.raises(InputError, match="shows two of the 0 COCO classes"):
+    with pytest.raises(InputError, match="shows 2 of the 0 COCO classes"):
         Coco(box_of(None), str(yolo))
     root = official(tmp_path_factory.mktemp("broken"))
     (root / "annotations" / "instances_val2017.json").write_text('{"images": [{}]}')

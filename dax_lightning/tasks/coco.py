@@ -1,4 +1,4 @@
-"""COCO: photographs of several things, so that the map must follow the class asked for."""
+"""COCO: photographs of several things, so that the map must follow the class asked for; or of one thing at least."""
 
 from collections.abc import Collection, Iterator
 
@@ -17,7 +17,7 @@ from dax_lightning.types import Case
 
 
 class Coco(Task):
-    """A case for each class in view in a photograph where the black box knows two or more classes in view.
+    """A case for each class in view, in photographs where the black box knows two or more classes in view.
 
     The truth is the union of the class's objects; its crowds are in ``Case.ignore``. A black box with ImageNet's 1000 classes
     knows 59 of COCO's 80 (:mod:`~dax_lightning.tasks.imagenet` says by which), another one those that it has by name. The
@@ -35,13 +35,14 @@ class Coco(Task):
         min_share: of the view that a class must cover to be in view, 0 to 1.
         min_score: probability that the target must have; over 0, classes below it do not count as known in that photograph
             (one row each). Over ImageNet's classes many things beside the main one have next to none.
+        min_classes: known classes that must be in view for a photograph to count; 1: photographs of a single thing are cases too.
         target: see :class:`Task`.
         limit: see :class:`Task`; cases, not photographs.
         only: see :class:`Task`; right is any class that means the case's object, which is explained in any case.
 
     Raises:
-        InputError: not this layout, no such target, a share or score outside [0, 1], or no photograph with two classes that the
-            black box knows; from ``task[i]``, a damaged or missing photograph or label file.
+        InputError: not this layout, no such target, a share or score outside [0, 1], no class at least, or no photograph with so
+            many classes that the black box knows; from ``task[i]``, a damaged or missing photograph or label file.
 
     Example:
         >>> import tempfile
@@ -67,13 +68,17 @@ class Coco(Task):
         image_set: str | None = None,
         min_share: float = 0.01,
         min_score: float = 0.0,
+        min_classes: int = 2,
         target: int | str | None = None,
         limit: int | None = None,
         only: Only = "all",
     ):
         if not (0 <= min_share <= 1 and 0 <= min_score <= 1):
             raise InputError(f"task.min_share={min_share}, task.min_score={min_score}: both are 0 to 1")
-        self.root, self.image_set, self.min_share, self.min_score = root, image_set, min_share, min_score
+        if min_classes < 1:
+            raise InputError(f"task.min_classes={min_classes}: at least 1, a photograph with a single class in view")
+        self.root, self.image_set, self.min_classes = root, image_set, min_classes
+        self.min_share, self.min_score = min_share, min_score
         self._sources: dict[str, tuple[Annotated, str] | InputError] = {}  # of each key that was looked at
         self._known = _known(black_box)
         self._view = black_box.view
@@ -83,8 +88,9 @@ class Coco(Task):
         if self._keys:
             return super()._nothing_left()
         return (
-            f"no photograph of task.root={self.root} shows two of the {len(self._known)} COCO classes that the black box knows: "
-            "give a black box with COCO's or ImageNet's classes, or lower task.min_share and task.min_score"
+            f"no photograph of task.root={self.root} shows {self.min_classes} of the {len(self._known)} COCO classes that the "
+            "black box knows: give a black box with COCO's or ImageNet's classes, or lower task.min_share, task.min_score and "
+            "task.min_classes"
         )
 
     def _in_view(self) -> Iterator[str]:
@@ -103,11 +109,11 @@ class Coco(Task):
             names = self._in_photograph(photograph)
         except InputError as error:
             return [(stem, error)]
-        return [(f"{stem}_{name}", (photograph, name)) for name in names] if len(names) > 1 else []
+        return [(f"{stem}_{name}", (photograph, name)) for name in names] if len(names) >= self.min_classes else []
 
     def _in_photograph(self, photograph: Annotated) -> list[str]:
         names = [name for name in self._candidates(photograph) if self._share(photograph, name) >= self.min_share]
-        if len(names) < 2 or not self.min_score:
+        if len(names) < self.min_classes or not self.min_score:
             return names
         answer = self._answer(self._x(photograph))
         return [name for name in names if answer[list(self._known[name])].max() >= self.min_score]
