@@ -21,7 +21,7 @@ from dax_lightning.mosaic import Mosaic
 from dax_lightning.perturb import Perturber
 from dax_lightning.report import draw_panel
 from dax_lightning.sam import Sam
-from dax_lightning.segment import Felzenszwalb, FromFile, Grid, Quickshift, Segmenter, Slic
+from dax_lightning.segment import ColourClusters, Felzenszwalb, FromFile, Grid, Quickshift, Segmenter, Slic
 from dax_lightning.tasks import Files, Photo, Shapes, Task, Voc, read_image
 from dax_lightning.types import Case, Explanation
 
@@ -30,6 +30,7 @@ __all__ = [
     "BudgetExceeded",
     "CallableBlackBox",
     "Case",
+    "ColourClusters",
     "CounterfactualLoss",
     "Dax",
     "Explainer",

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import tempfile
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
-from skimage import segmentation
+from scipy.cluster.vq import kmeans2
+from skimage import color, filters, segmentation
 from torch import Tensor
 
 from dax_lightning.errors import InputError, SingleSegment
@@ -215,6 +217,42 @@ class Felzenszwalb(Segmenter):
     def _segment(self, x: Float[Tensor, "c h w"]) -> Int[Tensor, "h w"]:
         settings: dict[str, Any] = {"scale": self.scale, "sigma": self.sigma, "min_size": self.min_size}
         return torch.from_numpy(segmentation.felzenszwalb(rgb8(x), **settings))
+
+
+@dataclass(frozen=True)
+class ColourClusters(Segmenter):
+    """k-means of the colours in Lab: a segment is all that has about one colour, wherever it lies and in however many pieces.
+
+    Starts from k-means++ seeds (Arthur & Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007).
+
+    Args:
+        n_clusters: how many segments, at least 2; fewer where the input has fewer colours that can be told apart.
+        sigma: width in pixels of the Gaussian that smooths the photograph first, at least 0.
+
+    Raises:
+        InputError: a setting is out of range.
+
+    Example:
+        >>> ids = ColourClusters(n_clusters=2, sigma=0)(torch.tensor([[[0.0, 0.9, 0.1, 1.0]]]))[0].tolist()
+        >>> ids[0] == ids[2] != ids[1] == ids[3]
+        True
+    """
+
+    n_clusters: int = 8
+    sigma: Number = 1
+
+    def __post_init__(self) -> None:
+        check_count("n_clusters", self.n_clusters, least=2)
+        check_number("sigma", self.sigma, least=0)
+
+    def _segment(self, x: Float[Tensor, "c h w"]) -> Int[Tensor, "h w"]:
+        lab = filters.gaussian(color.rgb2lab(rgb8(x)), self.sigma, channel_axis=-1)
+        tenths = (lab.reshape(-1, 3) * 10).round().astype(np.int64)
+        distinct = len(np.unique(tenths @ [10**8, 10**4, 1]))  # a number for each; a and b stay between -1300 and 1300
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)
+            labels = kmeans2(lab.reshape(-1, 3), min(self.n_clusters, distinct), iter=15, minit="++", rng=0)[1]
+        return torch.from_numpy(labels.reshape(lab.shape[:2]))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from skimage import data, transform
 
 from dax_lightning.errors import InputError
 from dax_lightning.segment import (
+    ColourClusters,
     Felzenszwalb,
     FromFile,
     Grid,
@@ -39,6 +40,7 @@ SEGMENTERS = {
     "quickshift": Quickshift(kernel_size=2, max_dist=20),
     "slic": Slic(n_segments=12),
     "felzenszwalb": Felzenszwalb(min_size=20),
+    "colour_clusters": ColourClusters(n_clusters=5),
     "grid": Grid(rows=3, columns=5),
 }
 
@@ -88,7 +90,7 @@ def test_every_segmenter_takes_inputs_that_need_gradients_or_are_double(segmente
     assert torch.equal(segmenter(PHOTO.double().requires_grad_()), segmenter(PHOTO))
 
 
-@pytest.mark.parametrize("name", ["quickshift", "slic", "felzenszwalb"])
+@pytest.mark.parametrize("name", ["quickshift", "slic", "felzenszwalb", "colour_clusters"])
 def test_colour_segmenters_find_two_halves(name):
     segments = SEGMENTERS[name](HALVES)
     assert not set(segments[:, :12].unique().tolist()) & set(segments[:, 12:].unique().tolist())
@@ -117,9 +119,10 @@ def test_rounding_at_the_ends_of_the_range_is_let_through():
     assert_partition(Grid()(torch.tensor([-1e-6, 1 + 1e-6]).repeat(1, 8, 4)), (8, 8))
 
 
-@pytest.mark.parametrize("name", ["quickshift", "slic", "felzenszwalb"])
+@pytest.mark.parametrize("name", ["quickshift", "slic", "felzenszwalb", "colour_clusters"])
 def test_one_segment_is_refused_with_a_remedy(name):
-    one = {"quickshift": Quickshift(), "slic": Slic(n_segments=2), "felzenszwalb": Felzenszwalb(min_size=64)}[name]
+    others = {"quickshift": Quickshift(), "felzenszwalb": Felzenszwalb(min_size=64), "colour_clusters": ColourClusters()}
+    one = {"slic": Slic(n_segments=2), **others}[name]
     with pytest.raises(InputError, match=rf"{type(one).__name__} found 1 segment in an input of 8 x 8.*try segmenter=grid"):
         one(torch.full((3, 8, 8), 0.5))
 
@@ -145,6 +148,31 @@ def test_quickshift_is_lime_s(photo, as_float):
 )
 def test_every_setting_arrives_in_scikit_image(ours, name, settings):
     assert (ours(PHOTO).numpy() == SegmentationAlgorithm(name, **settings)(PHOTO8)).all()
+
+
+def test_like_colours_are_one_cluster_wherever_they_lie():
+    stripes = torch.tensor([0.1, 0.9, 0.5, 0.12, 0.88, 0.52]).repeat_interleave(8).expand(3, 24, -1)
+    ids = ColourClusters(n_clusters=3, sigma=0)(stripes)[0, ::8].tolist()
+    assert ids[:3] == ids[3:]
+    assert len(set(ids)) == 3
+
+
+def test_clusters_are_no_more_than_the_colours_that_can_be_told_apart():
+    tones = torch.tensor([0.2, 0.8, 0.5]).repeat(3, 8, 4)
+    segments = ColourClusters(n_clusters=20, sigma=0)(tones)
+    assert segments.max() == 2
+    assert len(ColourClusters(n_clusters=20, sigma=1)(PHOTO).unique()) == 20
+
+
+def test_clusters_go_by_lab_and_by_the_smoothed_photograph():
+    rng = torch.Generator().manual_seed(0)
+    noisy = (HALVES + 0.3 * torch.randn(3, 24, 24, generator=rng)).clamp(0, 1)
+    sharp, smooth = (ColourClusters(n_clusters=2, sigma=sigma)(noisy) for sigma in (0, 3))
+    wrong = [min((found[:, :11] != bit).sum() + (found[:, 13:] == bit).sum() for bit in (0, 1)) for found in (sharp, smooth)]
+    assert wrong[1] == 0 < wrong[0]
+    three = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.35, 0.0], [0.0, 0.0, 0.35]]).T.reshape(3, 1, 3)  # blue; two dark colours
+    ids = ColourClusters(n_clusters=2, sigma=0)(three)[0].tolist()
+    assert ids[1] == ids[2] != ids[0]
 
 
 def test_grid_by_hand():
@@ -182,6 +210,8 @@ def test_grid_too_fine_for_the_input_says_what_fits():
         (Felzenszwalb, {"scale": 0}, "segmenter.scale=0"),
         (Felzenszwalb, {"sigma": float("inf")}, "segmenter.sigma=inf"),
         (Felzenszwalb, {"min_size": 0}, "segmenter.min_size=0"),
+        (ColourClusters, {"n_clusters": 1}, "segmenter.n_clusters=1; wanted a whole number of at least 2"),
+        (ColourClusters, {"sigma": -1}, "segmenter.sigma=-1"),
         (Grid, {"rows": 0}, "segmenter.rows=0"),
         (Grid, {"rows": 1, "columns": 1}, "a grid of 1 x 1 is a single segment"),
     ],
@@ -442,7 +472,7 @@ def test_a_segmenter_that_gives_another_shape_is_told():
         Wrong()(torch.zeros(3, 8, 8))
 
 
-@pytest.mark.parametrize("name", ["quickshift", "slic", "felzenszwalb", "grid"])
+@pytest.mark.parametrize("name", ["quickshift", "slic", "felzenszwalb", "colour_clusters", "grid"])
 def test_the_yaml_makes_the_class_with_its_defaults(name):
     made = instantiate(OmegaConf.load(CONF / f"{name}.yaml"))
     assert made == type(made)()
