@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dax_lightning.errors import InputError, SingleSegment
-from dax_lightning.segment import Felzenszwalb, Quickshift, Segmenter, Slic
+from dax_lightning.segment import ColourClusters, Felzenszwalb, Quickshift, Segmenter, Slic
 
 OTHERS: tuple[Segmenter, ...] = (
     Quickshift(kernel_size=3, max_dist=40, ratio=0.5),
@@ -23,8 +23,9 @@ OTHERS: tuple[Segmenter, ...] = (
     Slic(n_segments=80, sigma=1),
     Felzenszwalb(scale=300, sigma=0.8, min_size=400),
 )
-OUTLINES: tuple[Segmenter, ...] = tuple(
-    Felzenszwalb(scale=scale, sigma=sigma, min_size=scale) for scale in (100, 300, 1000) for sigma in (0.5, 1.2, 2.0)
+OUTLINES: tuple[Segmenter, ...] = (
+    *(Felzenszwalb(scale=scale, sigma=sigma, min_size=scale) for scale in (100, 300, 1000) for sigma in (0.5, 1.2, 2.0)),
+    *(ColourClusters(n_clusters=count) for count in (4, 6, 8, 12, 16, 24, 32, 48)),
 )
 
 GRADED = 0.1  # what the map itself is of one that is cut
@@ -39,9 +40,10 @@ class Mosaic:
         others: the further ones; ``None``: finer quick shift, SLIC with 16, 36 and 80 segments, and felzenszwalb's
             graph segmentation. One of these that finds a single segment, as may be in a small or plain input, is left out.
         outlines: partitions of which no copy is made, but within whose segments maps are averaged too
-            (:meth:`outlined`); ``None``: felzenszwalb's, for scales of 100, 300 and 1000, and smoothed by 0.5, 1.2 and 2 pixels.
-            No segment is smaller than as many pixels as its scale, so in small inputs few of them find more than one
-            segment. As above, the others are left out.
+            (:meth:`outlined`); ``None``: felzenszwalb's, for scales of 100, 300 and 1000, and smoothed by 0.5, 1.2 and 2 pixels,
+            and 4, 6, 8, 12, 16, 24, 32 and 48 clusters of colours, so that what looks alike has like values, also where it
+            doesn't touch. No segment of felzenszwalb's is smaller than as many pixels as its scale, so in small inputs few of
+            them find more than one segment. As above, the others are left out.
 
     Example:
         >>> from dax_lightning.segment import Grid

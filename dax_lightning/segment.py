@@ -246,7 +246,7 @@ class ColourClusters(Segmenter):
         check_number("sigma", self.sigma, least=0)
 
     def _segment(self, x: Float[Tensor, "c h w"]) -> Int[Tensor, "h w"]:
-        lab = filters.gaussian(color.rgb2lab(rgb8(x)), self.sigma, channel_axis=-1)
+        lab = filters.gaussian(color.rgb2lab(rgb8(x)).astype(np.float32), self.sigma, channel_axis=-1)
         tenths = (lab.reshape(-1, 3) * 10).round().astype(np.int64)
         distinct = len(np.unique(tenths @ [10**8, 10**4, 1]))  # a number for each; a and b stay between -1300 and 1300
         with warnings.catch_warnings():

@@ -26,7 +26,7 @@ from dax_lightning.learnable import class_profile, learnable
 from dax_lightning.metrics.sensitivity import rank_correlation
 from dax_lightning.mosaic import Mosaic, additive, averaged_within, cut_out, kept_minus_removed, stacked, standardised
 from dax_lightning.perturb import Perturber, closeness, filled, level_of, painted
-from dax_lightning.segment import Felzenszwalb, FromCase, Grid
+from dax_lightning.segment import ColourClusters, Felzenszwalb, FromCase, Grid
 from tests.conftest import ROOT, QuarterBox
 
 SIDE = 12
@@ -105,16 +105,18 @@ def test_outlines_come_after_the_partitions_and_no_copy_is_made_of_them():
     assert len(Mosaic(Grid(2, 2), [], [Felzenszwalb(), Grid(4, 4)]).outlined(plain, Grid(2, 2)(plain)[None])) == 2
 
 
-def test_the_default_outlines_are_graph_segmentations_of_three_scales_and_smoothings():
+def test_the_default_outlines_are_graph_segmentations_of_three_scales_and_smoothings_and_clusters_of_colours():
     parts = [(one.scale, one.sigma, one.min_size) for one in many.OUTLINES if isinstance(one, Felzenszwalb)]
     assert parts == [(scale, sigma, scale) for scale in (100, 300, 1000) for sigma in (0.5, 1.2, 2.0)]
+    colours = [one.n_clusters for one in many.OUTLINES if isinstance(one, ColourClusters)]
+    assert colours == [4, 6, 8, 12, 16, 24, 32, 48]
     x = F.interpolate(torch.rand(1, 3, 8, 8), size=(96, 96))[0]  # 64 patches of 144 pixels
     levels = Grid(2, 2)(x)[None]
     found, own = Mosaic(Grid(2, 2), []).outlined(x, levels), []
     for one in many.OUTLINES:
         with contextlib.suppress(SingleSegment):
             own.append(one(x))
-    assert len(own) >= 3
+    assert len(own) >= 3 + len(colours)
     assert torch.equal(found, torch.cat([levels, stacked(own) + 4]))
 
 
@@ -826,7 +828,7 @@ def test_the_complement_and_the_cut_count_as_far_as_places_do_not_add_up(r2, cou
 
 
 def test_where_places_add_up_the_map_is_not_cut(monkeypatch):
-    dax, data, module, recorder = untrained(evidence=0.0)
+    dax, data, module, recorder = untrained(evidence=0.0, support=0.0)
     adds = torch.rand(32, 32)
     monkeypatch.setattr(mosaic, "additive", lambda *_: many.Additive(adds, 0.9))
     whole = averaged_within(standardised(adds), data.segments)
@@ -860,7 +862,7 @@ def test_the_defaults_of_class_and_configuration_agree():
 
 @pytest.mark.parametrize(("r2", "weight"), [(-0.2, 0.0), (0.5, 0.3), (0.75, 8.1), (1.0, 0.3 * 99**3)])
 def test_what_places_add_counts_as_far_as_they_add_up(r2, weight, monkeypatch):
-    dax, data, module, recorder = untrained(evidence=0.0, additive=0.3, largest=0.0)
+    dax, data, module, recorder = untrained(evidence=0.0, additive=0.3, support=0.0, largest=0.0)
     adds = torch.rand(32, 32)
     monkeypatch.setattr(mosaic, "additive", lambda *_: many.Additive(adds, r2))
     made = dax._read(data.x, data, module, recorder)
@@ -868,8 +870,20 @@ def test_what_places_add_counts_as_far_as_they_add_up(r2, weight, monkeypatch):
     torch.testing.assert_close(made.saliency, averaged_within(weight * standardised(adds), data.segments), atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize(("r2", "root"), [(-0.2, 0.0), (0.25, 0.5), (1.0, 0.99**0.5)])
+def test_what_supports_the_answer_comes_on_top_averaged_and_by_the_correlation(r2, root, monkeypatch):
+    dax, data, module, recorder = untrained(OUTLINED, support=0.7, additive=0.0, largest=0.0, evidence=2.0)
+    dax.student_copies = 0
+    adds = torch.rand(32, 32)
+    monkeypatch.setattr(mosaic, "additive", lambda *_: many.Additive(adds, r2))
+    within = OUTLINED.outlined(data.x, data.segments)
+    whole, added = (standardised(averaged_within(m, within)) for m in (standardised(dax._effect(data, module)), adds))
+    expected = whole + 0.7 * root * torch.where(added > 0, 2 * added, added)
+    torch.testing.assert_close(dax._read(data.x, data, module, recorder).saliency, expected)
+
+
 def test_the_map_is_averaged_within_the_outlines():
-    dax, data, module, recorder = untrained(OUTLINED, additive=0.0, largest=0.0, evidence=2.0)
+    dax, data, module, recorder = untrained(OUTLINED, additive=0.0, support=0.0, largest=0.0, evidence=2.0)
     within = OUTLINED.outlined(data.x, data.segments)
     assert len(within) == len(data.segments) + 2
     learned = []
@@ -915,6 +929,7 @@ def test_students_answer_many_copies_so_seeds_agree_better(noisy_image):
         ({"min_steps": -1}, "min_steps=-1"),
         ({"evidence": -0.1}, "evidence=-0.1"),
         ({"additive": float("nan")}, "additive=nan"),
+        ({"support": -0.1}, "support=-0.1: wanted a number, 0 or more"),
         ({"complement": -1.0}, "complement=-1.0"),
         ({"separation": -0.3}, "separation=-0.3"),
         ({"separation": float("inf")}, "separation=inf"),

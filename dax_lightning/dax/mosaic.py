@@ -82,8 +82,10 @@ class MosaicDax(Distiller):
     against; plus ``additive · (R² / (1 - R²))³`` times what each place adds in a joint ridge regression
     (:func:`~dax_lightning.mosaic.additive`), whose R² on copies left out tells how far places add up: where they do, it is the
     sharpest of the three, where they act together, it says little. The sum is averaged within segments and outlines
-    once more and made a mask again, of the size that explains the answers best, whose complement explains them worst, and that
-    tells the map's high and low places apart best (:func:`~dax_lightning.mosaic.cut_out`): the complement counts
+    once more; plus ``support · R`` times what each place adds, averaged as well, and taken twice where it is positive: a map of
+    the whole object leaves open which of its parts the target rests on, and which places beside it. That is made a mask again,
+    of the size that explains the answers best, whose complement explains them worst, and that tells the map's high and low
+    places apart best (:func:`~dax_lightning.mosaic.cut_out`): the complement counts
     ``complement · (1 - R²)``, the last ``separation``. Where places add up, the map tells the object's edge better than the cut
     does: a tenth of a cut map is the map itself, scaled to [0, 1], and from an R² of 0.03 below ``uncut`` to 0.03 above it this
     share grows to all. An R² under 0 counts as 0, one over 0.99 as that.
@@ -115,6 +117,8 @@ class MosaicDax(Distiller):
         min_steps: training steps at least, also where few copies make epochs short.
         evidence: weight of the difference of mean answers, in standard deviations of the masks' mean.
         additive: weight of what each place adds, see above; 0 or more.
+        support: weight of what each place adds once the map is averaged, in standard deviations of the map, see above; 0 or more.
+            More of it is more about what the answer rests on, and less about the whole object.
         complement: how much it counts in the cut that the rest must not explain, see above; 0 or more.
         separation: how much it counts in the cut that the map tells what is named from the rest; 0 or more.
         uncut: the R² around which maps are left graded, see above; 0 or more. Since R² counts as 0.99 at most, 1.02 or more cuts
@@ -160,6 +164,7 @@ class MosaicDax(Distiller):
         min_steps: int = 300,
         evidence: float = 1.0,
         additive: float = 0.055,
+        support: float = 0.35,
         complement: float = Cut.complement,
         separation: float = Cut.separation,
         uncut: float = Cut.uncut,
@@ -180,14 +185,15 @@ class MosaicDax(Distiller):
                 f"explainer.members={members}, student_copies={student_copies}, min_steps={min_steps}: wanted at least 1 member, "
                 "0 copies, and 0 steps"
             )
-        amounts = {"evidence": evidence, "additive": additive, "complement": complement, "separation": separation, "uncut": uncut}
+        weights = {"evidence": evidence, "additive": additive, "support": support}
+        amounts = weights | {"complement": complement, "separation": separation, "uncut": uncut}
         for name, value in amounts.items():
             if not 0 <= value < math.inf:
                 raise InputError(f"explainer.{name}={value}: wanted a number, 0 or more")
         if not 0 <= largest <= 0.5:
             raise InputError(f"explainer.largest={largest}: wanted a share in [0, 0.5]")
         self.loss, self.members, self.min_steps = loss or CounterfactualLoss(lam3=0.0), members, min_steps
-        self.evidence, self.additive, self.student_copies = evidence, additive, student_copies
+        self.evidence, self.additive, self.support, self.student_copies = evidence, additive, support, student_copies
         self.cut = Cut(complement, separation, uncut, largest)
 
     def prepare(self) -> None:
@@ -219,7 +225,11 @@ class MosaicDax(Distiller):
         adds = additive(*own)
         share = bounded(adds.r2)
         learned = learned + self.additive * (share / (1 - share)) ** 3 * standardised(adds.saliency)
-        saliency, notes = self.cut(averaged_within(learned, data.outlined), *own, adds.r2)
+        learned = averaged_within(learned, data.outlined)
+        if self.support:
+            added = standardised(averaged_within(adds.saliency, data.outlined))
+            learned = standardised(learned) + self.support * math.sqrt(share) * (added + added.relu())
+        saliency, notes = self.cut(learned, *own, adds.r2)
         return Reading(saliency, {"additive_r2": adds.r2, **data.learned.notes, **notes}, torch.stack(recorder.masks))
 
     def _effect(self, data: PerturbationDataModule, module: DaxModule) -> Float[Tensor, "h w"]:
