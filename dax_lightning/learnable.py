@@ -1,5 +1,6 @@
 """What there is to learn of a black box's answers: the target's own number, or what all classes say of the target."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +13,7 @@ from dax_lightning.mosaic import additive
 
 MosaicTargets = Literal["profile", "log_odds", "probability"]
 _FAINT = 1e-5  # a class that is less probable counts as this; measured, 1e-9 does about as well
+_TOGETHER = 4096  # classes that are worked on at a time
 _WHOLE = 1e-2  # how far from 1 the sum of an answer's probabilities may be
 _STILL = 1e-5  # a class whose log-probability varies less has not changed, but for rounding
 
@@ -96,14 +98,22 @@ def class_profile(answers: Answers) -> Float[Tensor, " n"] | None:
         >>> said.argsort().tolist(), class_profile(Answers(torch.ones(3, 1).bool(), torch.ones(3), 0, p / 2))
         ([2, 1, 0], None)
     """
-    classes = answers.classes.double()
-    if classes.shape[1] < 2 or ((classes.sum(1) - 1).abs() > _WHOLE).any():
+    classes = answers.classes
+    if classes.shape[1] < 2 or ((classes.sum(1, dtype=torch.double) - 1).abs() > _WHOLE).any():
         return None
     share = answers.weight.double() / answers.weight.double().sum()
-    logs = classes.clamp_min(_FAINT).log()
-    ratios = _standardised(logs - logs.mean(1, keepdim=True), share)
-    own = _standardised(log_odds(answers.probability).double()[:, None], share)
-    return (ratios @ (ratios.T @ (share[:, None] * own)))[:, 0].float()
+    own = share[:, None] * _standardised(log_odds(answers.probability).double()[:, None], share)
+    middle = torch.stack([logs.sum(1) for logs in _logs(classes)]).sum(0) / classes.shape[1]
+    profile = torch.zeros_like(share)
+    for logs in _logs(classes):
+        ratios = _standardised(logs - middle[:, None], share)
+        profile += (ratios @ (ratios.T @ own))[:, 0]
+    return profile.float()
+
+
+def _logs(classes: Float[Tensor, "n k"]) -> Iterator[Float[Tensor, "n some"]]:
+    """The log-probabilities, some classes at a time: of 20 000 classes all at once would need gigabytes."""
+    return (some.double().clamp_min(_FAINT).log() for some in classes.split(_TOGETHER, 1))
 
 
 def weighted_correlation(one: Float[Tensor, " n"], other: Float[Tensor, " n"], weight: Float[Tensor, " n"]) -> float:

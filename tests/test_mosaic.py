@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from omegaconf import OmegaConf
 
 import dax_lightning.baselines.mosaic as rivals
+import dax_lightning.learnable as heard
 import dax_lightning.mosaic as many
 from dax_lightning.answers import Answers, ask, in_space, log_odds
 from dax_lightning.baselines.lime import weighted_ridge
@@ -227,6 +228,16 @@ def test_a_single_class_has_no_profile():
 def test_rounding_takes_no_profile_away(short, known):
     classes = torch.tensor([[0.6, 0.3, 0.1], [0.4, 0.5 - short, 0.1], [0.2, 0.2, 0.6]])
     assert (class_profile(Answers(torch.ones(3, 1).bool(), torch.ones(3), 0, classes)) is not None) == known
+
+
+def test_many_classes_are_worked_on_some_at_a_time(noisy_image, monkeypatch):
+    _, answers = many_answers(noisy_image)
+    whole = class_profile(answers)
+    monkeypatch.setattr(heard, "_TOGETHER", 7)
+    parts = class_profile(answers)
+    assert whole is not None
+    assert parts is not None
+    torch.testing.assert_close(parts, whole)
 
 
 def about_another_place(x, share):
