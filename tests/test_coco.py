@@ -95,9 +95,11 @@ def test_what_is_out_of_view_is_no_case(yolo):
 def test_photographs_of_a_single_thing_where_they_are_asked_for(yolo):
     assert Coco(box_of(), str(yolo), min_classes=1).keys() == ["a_cat", "a_dog", "b_cat", "d_cat", "d_dog"]
     assert Coco(box_of(), str(yolo), min_share=0.2, min_classes=1).keys() == ["a_dog", "d_dog"]
+    greener = Coco(box_of(), str(yolo), min_share=0.2, min_score=0.1, min_classes=1)  # where red is none, a dog is seen
+    assert greener.keys() == ["d_dog"]
     with pytest.raises(InputError, match="shows 3 of the 3 COCO classes"):
         Coco(box_of(), str(yolo), min_classes=3)
-    with pytest.raises(InputError, match="min_classes=0: at least 1"):
+    with pytest.raises(InputError, match="min_classes=0: wanted 1 or more"):
         Coco(box_of(), str(yolo), min_classes=0)
 
 

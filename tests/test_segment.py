@@ -170,9 +170,26 @@ def test_clusters_go_by_lab_and_by_the_smoothed_photograph():
     sharp, smooth = (ColourClusters(n_clusters=2, sigma=sigma)(noisy) for sigma in (0, 3))
     wrong = [min((found[:, :11] != bit).sum() + (found[:, 13:] == bit).sum() for bit in (0, 1)) for found in (sharp, smooth)]
     assert wrong[1] == 0 < wrong[0]
-    three = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.35, 0.0], [0.0, 0.0, 0.35]]).T.reshape(3, 1, 3)  # blue; two dark colours
+    three = torch.tensor([[0, 55, 0], [0, 255, 0], [255, 255, 0]]).T.reshape(3, 1, 3) / 255  # in RGB, the first two are nearer
     ids = ColourClusters(n_clusters=2, sigma=0)(three)[0].tolist()
     assert ids[1] == ids[2] != ids[0]
+
+
+def test_a_cluster_that_loses_all_its_places_is_left_out():
+    x = torch.rand(3, 1, 21, generator=torch.Generator().manual_seed(16306))
+    assert_partition(ColourClusters(n_clusters=9, sigma=0)(x), (1, 21))
+    assert len(ColourClusters(n_clusters=9, sigma=0)(x).unique()) == 8
+
+
+def test_of_a_large_input_some_places_make_the_clusters_and_all_are_told():
+    tones = (
+        torch.tensor([0.1, 0.5, 0.9, 0.5]).repeat_interleave(100).expand(3, 300, -1).clone()
+    )  # 120 000 places, every second counts
+    tones[:, 1::2, 1::2] += 0.05
+    segments = ColourClusters(n_clusters=3, sigma=0)(tones)
+    assert_partition(segments, (300, 400))
+    assert [len(segments[:, i : i + 100].unique()) for i in (0, 100, 200, 300)] == [1, 1, 1, 1]
+    assert segments[0, 100] == segments[0, 399] != segments[0, 0] != segments[0, 250]
 
 
 def test_grid_by_hand():

@@ -1,4 +1,4 @@
-"""COCO: photographs of several things, so that the map must follow the class asked for; or of one thing at least."""
+"""COCO: photographs of several things, so that the map must follow the class asked for, or of single things too."""
 
 from collections.abc import Collection, Iterator
 
@@ -17,7 +17,7 @@ from dax_lightning.types import Case
 
 
 class Coco(Task):
-    """A case for each class in view, in photographs where the black box knows two or more classes in view.
+    """A case for each class in view, in photographs where the black box knows ``min_classes`` or more classes in view.
 
     The truth is the union of the class's objects; its crowds are in ``Case.ignore``. A black box with ImageNet's 1000 classes
     knows 59 of COCO's 80 (:mod:`~dax_lightning.tasks.imagenet` says by which), another one those that it has by name. The
@@ -41,8 +41,8 @@ class Coco(Task):
         only: see :class:`Task`; right is any class that means the case's object, which is explained in any case.
 
     Raises:
-        InputError: not this layout, no such target, a share or score outside [0, 1], no class at least, or no photograph with so
-            many classes that the black box knows; from ``task[i]``, a damaged or missing photograph or label file.
+        InputError: not this layout, no such target, a share or score outside [0, 1], ``min_classes`` under 1, or no photograph with
+            so many classes that the black box knows; from ``task[i]``, a damaged or missing photograph or label file.
 
     Example:
         >>> import tempfile
@@ -76,7 +76,9 @@ class Coco(Task):
         if not (0 <= min_share <= 1 and 0 <= min_score <= 1):
             raise InputError(f"task.min_share={min_share}, task.min_score={min_score}: both are 0 to 1")
         if min_classes < 1:
-            raise InputError(f"task.min_classes={min_classes}: at least 1, a photograph with a single class in view")
+            raise InputError(
+                f"task.min_classes={min_classes}: wanted 1 or more; with 1, a photograph of a single thing is a case too"
+            )
         self.root, self.image_set, self.min_classes = root, image_set, min_classes
         self.min_share, self.min_score = min_share, min_score
         self._sources: dict[str, tuple[Annotated, str] | InputError] = {}  # of each key that was looked at
@@ -89,7 +91,7 @@ class Coco(Task):
             return super()._nothing_left()
         return (
             f"no photograph of task.root={self.root} shows {self.min_classes} of the {len(self._known)} COCO classes that the "
-            "black box knows: give a black box with COCO's or ImageNet's classes, or lower task.min_share, task.min_score and "
+            "black box knows: give a black box with COCO's or ImageNet's classes, or lower task.min_share, task.min_score or "
             "task.min_classes"
         )
 
