@@ -42,8 +42,9 @@ class Mosaic:
         outlines: partitions of which no copy is made, but within whose segments maps are averaged too
             (:meth:`outlined`); ``None``: felzenszwalb's, for scales of 100, 300 and 1000, and smoothed by 0.5, 1.2 and 2 pixels,
             and 4, 6, 8, 12, 16, 24, 32 and 48 clusters of colours, so that what looks alike has like values, also where it
-            doesn't touch. No segment of felzenszwalb's is smaller than as many pixels as its scale, so in small inputs few of
-            them find more than one segment. As above, the others are left out.
+            doesn't touch (of grey pictures and spectrograms a cluster is a brightness or loudness). No segment of felzenszwalb's
+            is smaller than as many pixels as its scale, so in small inputs few of them find more than one segment. As above, the
+            others are left out.
 
     Example:
         >>> from dax_lightning.segment import Grid

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import get_object
+from hydra.utils import get_object, instantiate
 from omegaconf import MISSING, OmegaConf
 
 from dax_lightning.cli import build, explainer_nodes, idle_settings, with_short_cuts
 from dax_lightning.errors import InputError
+from dax_lightning.mosaic import OUTLINES
+from dax_lightning.segment import ColourClusters
 from tests.conftest import ROOT, QuarterTorchBox
 
 CONF = ROOT / "conf"
@@ -155,6 +157,11 @@ def test_v3_chooses_sam_and_the_user_has_the_last_word():
     assert composed("loss=v3").segmenter["_target_"].endswith("Sam")
     assert composed("loss=v3", "segmenter=slic").segmenter["_target_"].endswith("Slic")
     assert composed("loss=v2").segmenter["_target_"].endswith("Quickshift")
+
+
+def test_without_clusters_of_colours_the_mosaic_keeps_its_other_outlines():
+    mosaic = instantiate(composed("experiment=mosaic").mosaics.no_clusters)
+    assert list(mosaic.outlines) == [one for one in OUTLINES if not isinstance(one, ColourClusters)]
 
 
 @pytest.mark.parametrize("loss", ["v1", "v2", "v3"])

@@ -82,10 +82,10 @@ class MosaicDax(Distiller):
     against; plus ``additive · (R² / (1 - R²))³`` times what each place adds in a joint ridge regression
     (:func:`~dax_lightning.mosaic.additive`), whose R² on copies left out tells how far places add up: where they do, it is the
     sharpest of the three, where they act together, it says little. The sum is averaged within segments and outlines
-    once more; plus ``support · R`` times what each place adds, averaged as well, and taken twice where it is positive: a map of
-    the whole object leaves open which of its parts the target rests on, and which places beside it. That is made a mask again,
-    of the size that explains the answers best, whose complement explains them worst, and that tells the map's high and low
-    places apart best (:func:`~dax_lightning.mosaic.cut_out`): the complement counts
+    once more; plus ``support · R`` times what each place adds, averaged as well, standardised, and taken twice where it is
+    above its mean: a map of the whole object leaves open which of its parts the target rests on, and which places beside it.
+    That is made a mask again, of the size that explains the answers best, whose complement explains them worst, and that tells
+    the map's high and low places apart best (:func:`~dax_lightning.mosaic.cut_out`): the complement counts
     ``complement · (1 - R²)``, the last ``separation``. Where places add up, the map tells the object's edge better than the cut
     does: a tenth of a cut map is the map itself, scaled to [0, 1], and from an R² of 0.03 below ``uncut`` to 0.03 above it this
     share grows to all. An R² under 0 counts as 0, one over 0.99 as that.

@@ -41,8 +41,8 @@ class Coco(Task):
         only: see :class:`Task`; right is any class that means the case's object, which is explained in any case.
 
     Raises:
-        InputError: not this layout, no such target, a share or score outside [0, 1], ``min_classes`` under 1, or no photograph with
-            so many classes that the black box knows; from ``task[i]``, a damaged or missing photograph or label file.
+        InputError: not this layout, no such target, a share or score outside [0, 1], ``min_classes`` under 1, or no photograph
+            with so many classes that the black box knows; from ``task[i]``, a damaged or missing photograph or label file.
 
     Example:
         >>> import tempfile
