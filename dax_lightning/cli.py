@@ -287,10 +287,13 @@ def _choice(value: Any, chosen: str) -> str:
 
 def _check(node: Any, key: str) -> None:
     if isinstance(node, Mapping):
-        if "_target_" in node:
+        if _is_part(node):
             _check_arguments(node, key)
         for name, value in node.items():
             _check(value, f"{key}.{name}")
+    elif isinstance(node, list):
+        for place, value in enumerate(node):
+            _check(value, f"{key}.{place}")
 
 
 def _check_arguments(node: Mapping[str, Any], key: str) -> None:
@@ -298,11 +301,15 @@ def _check_arguments(node: Mapping[str, Any], key: str) -> None:
     parameters = inspect.signature(target).parameters
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     for name, value in node.items():
-        if name.startswith("_") or (isinstance(value, Mapping) and "_target_" in value):
+        if name.startswith("_") or _is_part(value) or (isinstance(value, list) and value and all(map(_is_part, value))):
             continue
         if name not in parameters:
             raise InputError(f"{key}.{name} is no setting of {target.__name__}: it has {', '.join(parameters)}")
         _check_value(value, hints.get(name, Any), f"{key}.{name}")
+
+
+def _is_part(value: Any) -> bool:
+    return isinstance(value, Mapping) and "_target_" in value
 
 
 def _found(target: str, key: str) -> Any:

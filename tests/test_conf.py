@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 from omegaconf import MISSING, OmegaConf
 
 from dax_lightning.cli import build, explainer_nodes, idle_settings, with_short_cuts
 from dax_lightning.errors import InputError
 from dax_lightning.mosaic import OUTLINES
-from dax_lightning.segment import ColourClusters
+from dax_lightning.segment import ColourClusters, Grid
 from tests.conftest import ROOT, QuarterTorchBox
 
 CONF = ROOT / "conf"
@@ -160,8 +160,28 @@ def test_v3_chooses_sam_and_the_user_has_the_last_word():
 
 
 def test_without_clusters_of_colours_the_mosaic_keeps_its_other_outlines():
-    mosaic = instantiate(composed("experiment=mosaic").mosaics.no_clusters)
+    mosaic = build(composed("experiment=mosaic").mosaics.no_clusters, "mosaics.no_clusters")
     assert list(mosaic.outlines) == [one for one in OUTLINES if not isinstance(one, ColourClusters)]
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ("{_target_: dax_lightning.segment.Grid, rows: 0}", "segmenter.rows=0"),
+        ("{_target_: dax_lightning.segment.Grid, rows: two}", r"mosaic.others.1.rows=two is text, wanted int"),
+        (
+            "{_target_: dax_lightning.segment.Grid, lines: 2}",
+            r"mosaic.others.1.lines is no setting of Grid: it has rows, columns",
+        ),
+        ("7", "mosaic.others=.* is list, wanted"),
+    ],
+)
+def test_the_segmenters_of_a_list_are_checked_each(part, told):
+    grid = "{_target_: dax_lightning.segment.Grid, rows: 3}"
+    made = build(composed(f"mosaic.others=[{grid}]").mosaic, "mosaic")
+    assert made.others == [Grid(rows=3)]
+    with pytest.raises(InputError, match=told):
+        build(composed(f"mosaic.others=[{grid},{part}]").mosaic, "mosaic")
 
 
 @pytest.mark.parametrize("loss", ["v1", "v2", "v3"])
