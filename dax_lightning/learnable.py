@@ -112,7 +112,7 @@ def class_profile(answers: Answers) -> Float[Tensor, " n"] | None:
 
 
 def _logs(classes: Float[Tensor, "n k"]) -> Iterator[Float[Tensor, "n some"]]:
-    """The log-probabilities, some classes at a time: of 20 000 classes all at once would need gigabytes."""
+    """The log-probabilities, some classes at a time: of 20 000 classes and 1000 copies, each array of all would need 160 MB."""
     return (some.double().clamp_min(_FAINT).log() for some in classes.split(_TOGETHER, 1))
 
 
