@@ -5,7 +5,6 @@ Every segmenter gives a partition: an integer map of the input's height and widt
 
 import hashlib
 import logging
-import math
 import os
 import tempfile
 import warnings
@@ -13,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import ceil, inf, isfinite, sqrt
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, final
 from zipfile import BadZipFile
@@ -254,7 +253,7 @@ class ColourClusters(Segmenter):
     def _segment(self, x: Float[Tensor, "c h w"]) -> Int[Tensor, "h w"]:
         lab = color.rgb2lab(rgb8(x)).astype(np.float32)
         lab = filters.gaussian(lab, self.sigma, channel_axis=-1, preserve_range=True)
-        step = math.ceil(math.sqrt(lab[..., 0].size / _CLUSTERED))
+        step = ceil(sqrt(lab[..., 0].size / _CLUSTERED))
         some = lab[::step, ::step].reshape(-1, 3)
         tenths = (some * 10).round().astype(np.int64)
         distinct = len(np.unique(tenths @ [10**8, 10**4, 1]))  # a number for each; a and b stay between -1300 and 1300

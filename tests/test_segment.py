@@ -182,9 +182,8 @@ def test_a_cluster_that_loses_all_its_places_is_left_out():
 
 
 def test_of_a_large_input_some_places_make_the_clusters_and_all_are_told():
-    tones = (
-        torch.tensor([0.1, 0.5, 0.9, 0.5]).repeat_interleave(100).expand(3, 300, -1).clone()
-    )  # 120 000 places, every second counts
+    # 120 000 places: every second row and column makes the clusters
+    tones = torch.tensor([0.1, 0.5, 0.9, 0.5]).repeat_interleave(100).expand(3, 300, -1).clone()
     tones[:, 1::2, 1::2] += 0.05
     segments = ColourClusters(n_clusters=3, sigma=0)(tones)
     assert_partition(segments, (300, 400))
