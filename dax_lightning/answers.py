@@ -84,7 +84,7 @@ def ask_kept(
     black_box: BlackBox,
     x: Float[Tensor, "c *space"],
     fill: Float[Tensor, "c *space"],
-    segments: Int[Tensor, "*space"],
+    segments: Int[Tensor, "*levels"],
     kept: Bool[Tensor, "n j"],
     target: int,
     batch_size: int = 32,
@@ -95,7 +95,7 @@ def ask_kept(
         black_box: what is asked.
         x: the input, values in [0, 1].
         fill: what the input looks like with everything removed, see :func:`dax_lightning.perturb.filled`.
-        segments: the partition, ids 0 to j - 1.
+        segments: the partition, ids 0 to j - 1, or a stack of partitions.
         kept: a row a copy.
         target: class id.
         batch_size: copies in memory at once.

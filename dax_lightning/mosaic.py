@@ -166,7 +166,11 @@ class Additive:
 
 
 def additive(
-    kept: Bool[Tensor, "n j"], values: Float[Tensor, " n"], levels: Int[Tensor, "p h w"], weight: Float[Tensor, " n"]
+    kept: Bool[Tensor, "n j"],
+    values: Float[Tensor, " n"],
+    levels: Int[Tensor, "p h w"],
+    weight: Float[Tensor, " n"],
+    places: Bool[Tensor, "h w"] | None = None,
 ) -> Additive:
     """A single ridge regression on the copies of all partitions: the answer as a sum over the places that a copy keeps.
 
@@ -182,6 +186,7 @@ def additive(
         values: the answers; what they are on average for each partition doesn't count.
         levels: the partitions.
         weight: of each copy.
+        places: which could be removed; ``None``: all. Of the others, which all copies kept, nothing is known, and 0 is told.
 
     Example:
         >>> levels = torch.tensor([[[0, 0, 1, 1]], [[2, 3, 3, 4]]])  # no segment is the second place alone
@@ -192,9 +197,10 @@ def additive(
         >>> int(found.saliency.argmax()), round(found.r2, 3)
         (1, 1.0)
     """
-    ids, count = levels.flatten(1), kept.shape[1]
+    places = torch.ones(levels.shape[1:], dtype=torch.bool) if places is None else places
+    ids, count = levels[:, places], kept.shape[1]
     pairs = (ids[:, None] * count + ids).flatten().bincount(minlength=count * count)
-    overlap = pairs.view(count, count).double() / ids.shape[1]
+    overlap = pairs.view(count, count).double() / places.numel()
     scale = overlap.diagonal().clamp_min(1e-12).rsqrt()
     group = _groups(kept, levels)
     root, share = weight.double().sqrt(), _shares(group, weight)
@@ -210,7 +216,7 @@ def additive(
     loss, best = wrong[:, ~alone].square().sum(1).min(0)
     mean = (answers / (1 - share))[~alone].square().sum()
     coefficients = right.T @ (shrunk[best] * seen / strength.clamp_min(1e-300)) * scale
-    return Additive(coefficients[levels].sum(0).float(), (1 - loss / mean).item())
+    return Additive(coefficients[levels].sum(0).float() * places, (1 - loss / mean).item())
 
 
 _PENALTIES = torch.logspace(-5, 1, 25, dtype=torch.float64)  # in parts of the strongest direction's variance
@@ -361,6 +367,22 @@ class Cut:
     separation: float = 0.3
     uncut: float = 0.85
     largest: float = 0.45
+
+    def region(
+        self,
+        saliency: Float[Tensor, "h w"],
+        kept: Bool[Tensor, "n j"],
+        values: Float[Tensor, " n"],
+        levels: Int[Tensor, "p h w"],
+        weight: Float[Tensor, " n"],
+        r2: float,
+    ) -> Bool[Tensor, "h w"]:
+        """What the map names where it is cut, whether or not it will be; where no map is, at most as much as by default.
+
+        See :meth:`__call__` for the arguments.
+        """
+        largest, complement = self.largest or Cut.largest, self.complement * (1 - bounded(r2))
+        return cut_out(saliency, kept, values, levels, weight, largest, complement, self.separation) > 0.5
 
     def __call__(
         self,

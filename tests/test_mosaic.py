@@ -333,7 +333,15 @@ def test_masks_and_evidence_learn_the_profile_and_the_ridge_and_the_cut_the_targ
     asked, cut = [], []
     monkeypatch.setattr(mosaic, "additive", lambda *given: asked.append(given) or additive(*given))
     monkeypatch.setattr(many.Cut, "__call__", lambda _, saliency, *given: cut.append(given) or (saliency, {}))
-    dax = MosaicDax(ManyClasses(), FIXED, Perturber(fill="zeros", weight="uniform"), training=training(), q=200, student_copies=0)
+    dax = MosaicDax(
+        ManyClasses(),
+        FIXED,
+        Perturber(fill="zeros", weight="uniform"),
+        training=training(),
+        q=200,
+        student_copies=0,
+        adaptive=0.0,
+    )
     data = dax._data(noisy_image, 0, torch.Generator().manual_seed(0), None)
     data.setup()
     profile = class_profile(many_answers(noisy_image)[1])
@@ -370,15 +378,27 @@ def test_rivals_may_learn_the_profile_too(kind, noisy_image, monkeypatch):
     assert made.notes["profile"] is True
 
 
+@contextlib.contextmanager
+def untyped():
+    """Without the tests' own type checks, which would be first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
 @pytest.mark.parametrize("kind", [RiseOnMosaic, LimeOnMosaic, RidgeOnMosaic, MosaicDax])
 def test_unknown_targets_are_named(kind):
     unknown: Any = "logits"
-    jaxtyping.config.update("jaxtyping_disable", True)  # the tests' own type checks would be first
-    try:
-        with pytest.raises(InputError, match=r"explainer.targets=logits: choose one of profile, log_odds, probability"):
-            kind(QuarterBox(), targets=unknown)
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
+    with untyped(), pytest.raises(InputError, match=r"explainer.targets=logits: choose one of profile, log_odds, probability"):
+        kind(QuarterBox(), targets=unknown)
+
+
+def test_an_unknown_fill_of_the_last_copies_is_named():
+    unknown: Any = "pink"
+    with untyped(), pytest.raises(InputError, match="adaptive_fill=pink: choose one of zeros, segment_mean, image_mean, blur"):
+        MosaicDax(QuarterBox(), adaptive_fill=unknown)
 
 
 @pytest.mark.parametrize("kind", [RiseOnMosaic, LimeOnMosaic, RidgeOnMosaic])
@@ -579,6 +599,22 @@ def test_the_regression_and_its_r2_by_plain_lines(penalty, monkeypatch):
     assert found.r2 == pytest.approx(r2, abs=1e-6)
 
 
+def test_what_the_places_that_could_be_removed_add():
+    places = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    places[:, 5:] = True
+    kept = random_kept(400)
+    gives = torch.where(places, torch.arange(float(SIDE)), 0.0)
+    values = (painted(gives[None], torch.zeros(1, SIDE, SIDE), LEVELS, kept)).sum((1, 2, 3))
+    found = additive(kept, values, LEVELS, torch.ones(400), places)
+    assert found.r2 > 0.9
+    assert found.saliency[~places].eq(0).all()
+    assert found.saliency[:, 10:].mean() > found.saliency[:, 5:7].mean() + 0.5 * found.saliency[places].std()
+    everywhere = torch.ones_like(places)
+    one, other = additive(kept, values, LEVELS, torch.ones(400)), additive(kept, values, LEVELS, torch.ones(400), everywhere)
+    assert torch.equal(one.saliency, other.saliency)
+    assert one.r2 == other.r2
+
+
 def test_the_penalty_is_the_best_for_copies_left_out(monkeypatch):
     kept, values, _, weight = where_places_add_up(60, noise=0.1)
     best = additive(kept, values, LEVELS, weight).r2
@@ -716,12 +752,12 @@ def test_an_ensemble_is_the_mean_of_its_members():
 
 def test_all_who_explain_a_mosaic_ask_the_same(noisy_image):
     box = QuarterBox()
-    parts = {"mosaic": FIXED, "perturber": Perturber(fill="zeros", weight="uniform"), "q": 120}
+    parts = {"mosaic": FIXED, "perturber": Perturber(fill="zeros", weight="uniform"), "q": 320}
     with box.bank():
         made = [kind(box, **parts).explain(noisy_image, 0) for kind in (RiseOnMosaic, LimeOnMosaic, RidgeOnMosaic)]
         made.append(MosaicDax(box, training=training(), min_steps=0, **parts).explain(noisy_image, 0))
-    assert [one.queries for one in made] == [120] * 4
-    assert box.seen == 120
+    assert [one.queries for one in made] == [320] * 4
+    assert box.seen == 320 + 32  # the last tenth of DAX-Mosaic's are its own
     assert all(torch.equal(one.segments, Grid(4, 4)(noisy_image)) for one in made if one.segments is not None)
 
 
@@ -748,14 +784,14 @@ def test_rise_on_a_mosaic_by_plain_lines(noisy_image):
 def test_few_copies_train_as_long_as_many(noisy_image):
     settings = {"mosaic": FIXED, "perturber": Perturber(fill="zeros"), "training": training(patience=50), "min_steps": 40}
     settings["uncut"] = 2.0
-    for q, steps in ((100, 2), (300, 5)):
+    for q, steps in ((100, 2), (300, 4)):
         notes = MosaicDax(QuarterBox(), q=q, **settings).explain(noisy_image, 0).notes
         assert notes["epochs"] == 40 / steps
     assert 0 < notes["named"] <= 0.45
 
 
 def mosaic_and_data(mosaic_=FIXED, **settings):
-    dax = MosaicDax(QuarterBox(), mosaic_, q=60, student_copies=500, **settings)
+    dax = MosaicDax(QuarterBox(), mosaic_, **{"q": 60, "student_copies": 500, "adaptive": 0.0, **settings})
     data = dax._data(torch.rand(3, 32, 32), 0, torch.Generator().manual_seed(3), None)
     data.setup()
     return dax, data
@@ -878,7 +914,8 @@ def test_what_places_add_counts_as_far_as_they_add_up(r2, weight, monkeypatch):
     monkeypatch.setattr(mosaic, "additive", lambda *_: many.Additive(adds, r2))
     made = dax._read(data.x, data, module, recorder)
     assert made.notes["additive_r2"] == r2
-    torch.testing.assert_close(made.saliency, averaged_within(weight * standardised(adds), data.segments), atol=1e-3, rtol=1e-3)
+    expected = standardised(averaged_within(weight * standardised(adds), data.segments))
+    torch.testing.assert_close(made.saliency, expected, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize(("r2", "root"), [(-0.2, 0.0), (0.25, 0.5), (1.0, 0.99**0.5)])
@@ -906,7 +943,7 @@ def test_the_map_is_averaged_within_the_outlines():
     effect = dax._effect(data, module)
     data.generator.set_state(state)
     mask = standardised(averaged_within(averaged_within(torch.stack(learned).mean(0), within), within))
-    expected = averaged_within(mask + 2.0 * standardised(effect), within)
+    expected = standardised(averaged_within(mask + 2.0 * standardised(effect), within))
     torch.testing.assert_close(dax._read(data.x, data, module, recorder).saliency, expected)
 
 
@@ -918,6 +955,7 @@ def test_students_answer_many_copies_so_seeds_agree_better(noisy_image):
         "q": 100,
         "members": 1,
         "min_steps": 0,
+        "adaptive": 0.0,
     }
     agreement = []
     for copies in (0, 2000):
@@ -941,6 +979,10 @@ def test_students_answer_many_copies_so_seeds_agree_better(noisy_image):
         ({"evidence": -0.1}, "evidence=-0.1"),
         ({"additive": float("nan")}, "additive=nan"),
         ({"support": -0.1}, "support=-0.1: wanted a number, 0 or more"),
+        ({"beside": float("inf")}, "beside=inf: wanted a number, 0 or more"),
+        ({"adaptive": 0.6}, "adaptive=0.6: wanted a share of the q copies in"),
+        ({"adaptive": -0.1}, "adaptive=-0.1"),
+        ({"adaptive": float("nan")}, "adaptive=nan"),
         ({"complement": -1.0}, "complement=-1.0"),
         ({"separation": -0.3}, "separation=-0.3"),
         ({"separation": float("inf")}, "separation=inf"),
@@ -975,3 +1017,86 @@ def test_without_the_cut_the_map_is_the_graded_one(noisy_image):
     assert 0 < (cut > 0.5).float().mean() <= 0.45
     assert ((cut > 0.15) & (cut < 0.85)).float().mean() < 0.05
     assert ((scaled(graded) > 0.15) & (scaled(graded) < 0.85)).float().mean() > 0.3
+
+
+def test_the_region_is_what_the_map_names_where_it_is_cut():
+    truth = torch.arange(400).view(20, 20) < 80
+    asked = copies_of_cells(20, 200, truth)
+    saliency = truth + 0.1 * torch.rand(20, 20)
+    for r2 in (0.2, 0.8):
+        region = many.Cut().region(saliency, *asked, r2)
+        assert torch.equal(region, many.Cut(uncut=2.0)(saliency, *asked, r2)[0] > 0.5)
+        assert torch.equal(region, many.Cut(largest=0.0).region(saliency, *asked, r2))
+    assert torch.equal(many.Cut(uncut=0.0).region(saliency, *asked, 0.8), region)  # also where the map stays graded
+    assert not many.Cut().region(torch.ones(20, 20), *asked, 0.5).any()
+
+
+@pytest.mark.parametrize(
+    ("q", "adaptive", "first"), [(1000, 0.1, 900), (1000, 0.0, 1000), (60, 0.5, 30), (4, 0.1, 4), (4, 0.5, 3)]
+)
+def test_a_share_of_the_copies_is_asked_about_last(q, adaptive, first):
+    assert MosaicDax(QuarterBox(), q=q, adaptive=adaptive).trained_on == first
+
+
+def test_the_last_copies_keep_what_the_map_names_and_lose_parts_of_the_rest(noisy_image):
+    box = Overheard()
+    settings = {"perturber": Perturber(fill="zeros", weight="uniform"), "training": training(), "min_steps": 0}
+    made = MosaicDax(box, FIXED, q=100, adaptive=0.2, adaptive_fill="zeros", uncut=2.0, beside=0.0, **settings).explain(
+        noisy_image, 0
+    )
+    rows = torch.cat(box.asked)
+    assert len(rows) == made.queries == 100
+    kept = (rows == noisy_image).all(1)
+    named = kept[80:].all(0)  # the first quarter, and what no copy happened to lose
+    assert named[:16, :16].float().mean() > 0.9
+    assert named.float().mean() < 0.5
+    assert not kept[1:80].all(0).any()
+    assert 0.2 < kept[80:][:, ~named].float().mean() < 0.8
+    assert -1 < made.notes["beside_r2"] < 1
+
+
+class AgainstBox(QuarterBox):
+    """The first quarter speaks for the target, the last against it."""
+
+    def _scores(self, x):
+        odds = 4 * x[:, :, :16, :16].mean((1, 2, 3)) - 3 * x[:, :, 16:, 16:].mean((1, 2, 3))
+        return torch.stack([odds.sigmoid(), 1 - odds.sigmoid(), 0 * odds], 1)
+
+
+def test_what_speaks_against_the_target_goes_last():
+    settings = {"perturber": Perturber(fill="zeros", weight="uniform"), "training": training(), "min_steps": 0, "largest": 0.0}
+    settings |= {"evidence": 0.0, "additive": 0.0, "support": 0.0, "q": 200, "adaptive_fill": "zeros"}
+    with_them, without = (
+        MosaicDax(AgainstBox(), FIXED, **settings, beside=beside).explain(torch.ones(3, 32, 32), 0) for beside in (5.0, 0.0)
+    )
+    assert with_them.notes["beside_r2"] > 0.8
+    gap = [one.saliency[:12, 20:].mean() - one.saliency[20:, 20:].mean() for one in (with_them, without)]
+    assert gap[0] > gap[1] + 2  # in standard deviations
+    torch.testing.assert_close(with_them.saliency[:10, :10], without.saliency[:10, :10])
+
+
+@pytest.mark.parametrize(("r2", "root"), [(-0.2, 0.0), (0.25, 0.5), (1.0, 0.99**0.5)])
+def test_the_rest_counts_as_far_as_its_places_add_up_and_not_at_the_edge(r2, root, monkeypatch):
+    dax, data, module, recorder = untrained(support=0.0, additive=0.0, largest=0.0, beside=2.0, adaptive=0.2)
+    data.generator = torch.Generator().manual_seed(0)
+    adds = torch.rand(32, 32)
+    monkeypatch.setattr(mosaic, "additive", lambda *_: many.Additive(adds, r2))
+    region = torch.zeros(32, 32, dtype=torch.bool)
+    region[:8] = True
+    monkeypatch.setattr(many.Cut, "region", lambda *_: region)
+    seen = data.black_box.queries
+    made = dax._read(data.x, data, module, recorder)
+    assert data.black_box.queries == seen + 12
+    assert made.notes["beside_r2"] == r2
+    dax.adaptive = 0.0
+    data.generator = torch.Generator().manual_seed(0)
+    plain = dax._read(data.x, data, module, recorder)
+    assert "beside_r2" not in plain.notes
+    before = plain.saliency
+
+    def outside(saliency):
+        return torch.where(region, 0.0, (saliency - saliency[~region].mean()) / saliency[~region].std(correction=0))
+
+    far = (before[region].min() - before).clamp(0, 1)
+    told = outside(averaged_within(outside(adds), data.segments))
+    torch.testing.assert_close(made.saliency, before + 2.0 * root * far * told)

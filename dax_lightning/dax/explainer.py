@@ -173,6 +173,11 @@ class Distiller(Explainer):
         """See :class:`Explainer`."""
         return self.q
 
+    @property
+    def trained_on(self) -> int:
+        """How many of the copies are asked about before training."""
+        return self.q
+
     def _explain(
         self, x: Float[Tensor, "c h w"], target: int, generator: torch.Generator, segments: Int[Tensor, "h w"] | None
     ) -> Found:
@@ -228,7 +233,7 @@ class Distiller(Explainer):
             x=x,
             segments=segments,
             target=target,
-            q=self.q,
+            q=self.trained_on,
             generator=generator,
             space=self.targets,
             resolution=self.resolution,

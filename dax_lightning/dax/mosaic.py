@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from dax_lightning.answers import ask_kept, in_space
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.dax.data import PerturbationDataModule
 from dax_lightning.dax.explainer import Distiller, Reading, Training
@@ -27,7 +28,7 @@ from dax_lightning.mosaic import (
     kept_minus_removed,
     standardised,
 )
-from dax_lightning.perturb import MIXED, Perturber, level_of
+from dax_lightning.perturb import MIXED, Fill, Perturber, filled, level_of
 
 FASTER = Training(lr_mask=0.05, lr_student=0.004)
 
@@ -84,6 +85,10 @@ class MosaicDax(Distiller):
     sharpest of the three, where they act together, it says little. The sum is averaged within segments and outlines
     once more; plus ``support · R`` times what each place adds, averaged as well, standardised, and taken twice where it is
     above its mean: a map of the whole object leaves open which of its parts the target rests on, and which places beside it.
+    The share ``adaptive`` of the copies is asked about last: they keep all of what the map so far would name, and lose parts of
+    the rest, so that the rest alone is tried, and beside what the target rests on. ``beside · R`` times what its places add,
+    averaged and standardised, R² of these copies, is put on them, fully where the map is a standard deviation or more below what
+    it names: places that speak against the target go last, and what may be the object's own edge stays.
     That is made a mask again, of the size that explains the answers best, whose complement explains them worst, and that tells
     the map's high and low places apart best (:func:`~dax_lightning.mosaic.cut_out`): the complement counts
     ``complement · (1 - R²)``, the last ``separation``. Where places add up, the map tells the object's edge better than the cut
@@ -99,7 +104,8 @@ class MosaicDax(Distiller):
 
     ``notes["profile"]`` tells whether all classes' answers were learned, and ``notes["profile_correlation"]`` how far they go
     with the target's own; ``notes["fidelity"]`` is about what was learned; ``notes["named"]`` is the share of the places whose
-    mask is over one half, where the map is more cut than graded; ``notes["additive_r2"]`` the joint regression's R².
+    mask is over one half, where the map is more cut than graded; ``notes["additive_r2"]`` the joint regression's R²,
+    ``notes["beside_r2"]`` that of the copies which were asked about last.
 
     Args:
         black_box: what is explained.
@@ -119,6 +125,9 @@ class MosaicDax(Distiller):
         additive: weight of what each place adds, see above; 0 or more.
         support: weight of what each place adds once the map is averaged, in standard deviations of the map, see above; 0 or more.
             More of it is more about what the answer rests on, and less about the whole object.
+        adaptive: share of the ``q`` copies that are asked about last, see above, in [0, 0.5].
+        adaptive_fill: what fills these; a blurred picture is a picture with little in it.
+        beside: weight of what these tell of places beside the object, in standard deviations of the map; 0 or more.
         complement: how much it counts in the cut that the rest must not explain, see above; 0 or more.
         separation: how much it counts in the cut that the map tells what is named from the rest; 0 or more.
         uncut: the R² around which maps are left graded, see above; 0 or more. Since R² counts as 0.99 at most, 1.02 or more cuts
@@ -164,7 +173,10 @@ class MosaicDax(Distiller):
         min_steps: int = 300,
         evidence: float = 1.0,
         additive: float = 0.055,
-        support: float = 0.35,
+        support: float = 0.3,
+        adaptive: float = 0.1,
+        adaptive_fill: Fill = "blur",
+        beside: float = 0.6,
         complement: float = Cut.complement,
         separation: float = Cut.separation,
         uncut: float = Cut.uncut,
@@ -185,20 +197,31 @@ class MosaicDax(Distiller):
                 f"explainer.members={members}, student_copies={student_copies}, min_steps={min_steps}: wanted at least 1 member, "
                 "0 copies, and 0 steps"
             )
-        weights = {"evidence": evidence, "additive": additive, "support": support}
+        weights = {"evidence": evidence, "additive": additive, "support": support, "beside": beside}
         amounts = weights | {"complement": complement, "separation": separation, "uncut": uncut}
         for name, value in amounts.items():
             if not 0 <= value < math.inf:
                 raise InputError(f"explainer.{name}={value}: wanted a number, 0 or more")
+        if not 0 <= adaptive <= 0.5:
+            raise InputError(f"explainer.adaptive={adaptive}: wanted a share of the q copies in [0, 0.5]")
+        if adaptive_fill not in get_args(Fill):
+            raise InputError(f"explainer.adaptive_fill={adaptive_fill}: choose one of {', '.join(get_args(Fill))}")
         if not 0 <= largest <= 0.5:
             raise InputError(f"explainer.largest={largest}: wanted a share in [0, 0.5]")
         self.loss, self.members, self.min_steps = loss or CounterfactualLoss(lam3=0.0), members, min_steps
         self.evidence, self.additive, self.support, self.student_copies = evidence, additive, support, student_copies
+        self.adaptive, self.beside = adaptive, beside
+        self.adaptive_fill: Fill = adaptive_fill
         self.cut = Cut(complement, separation, uncut, largest)
 
     def prepare(self) -> None:
         """See :class:`Explainer`."""
         self.mosaic.prepare()
+
+    @property
+    def trained_on(self) -> int:
+        """How many of the copies are asked about before training: all but those that are made of what the map names."""
+        return max(self.q - round(self.adaptive * self.q), 3)
 
     def _data(self, x: Tensor, target: int, generator: torch.Generator, segments: Tensor | None) -> PerturbationDataModule:
         levels = self.mosaic(x, segments)
@@ -225,12 +248,31 @@ class MosaicDax(Distiller):
         adds = additive(*own)
         share = bounded(adds.r2)
         learned = learned + self.additive * (share / (1 - share)) ** 3 * standardised(adds.saliency)
-        learned = averaged_within(learned, data.outlined)
+        learned = standardised(averaged_within(learned, data.outlined))
+        notes = {"additive_r2": adds.r2, **data.learned.notes}
+        beside = torch.zeros_like(learned)
+        if self.q > self.trained_on:
+            region = self.cut.region(learned, *own, adds.r2)
+            edge = learned[region].min() if region.any() else learned.max()
+            beside = (edge - learned).clamp(0, 1) * self._beside(data, region, notes)
         if self.support:
             added = standardised(averaged_within(adds.saliency, data.outlined))
-            learned = standardised(learned) + self.support * math.sqrt(share) * (added + added.relu())
-        saliency, notes = self.cut(learned, *own, adds.r2)
-        return Reading(saliency, {"additive_r2": adds.r2, **data.learned.notes, **notes}, torch.stack(recorder.masks))
+            learned = learned + self.support * math.sqrt(share) * (added + added.relu())
+        saliency, named = self.cut(learned + self.beside * beside, *own, adds.r2)
+        return Reading(saliency, {**notes, **named}, torch.stack(recorder.masks))
+
+    def _beside(self, data: PerturbationDataModule, region: Bool[Tensor, "h w"], notes: dict[str, Any]) -> Float[Tensor, "h w"]:
+        """What places beside the region add to it, as far as they do: copies that keep all of it are asked about."""
+        level = level_of(data.segments, data.x)
+        kept = self.perturber.subsets(self.q - self.trained_on, level, data.generator)
+        fill = filled(data.x, data.segments, self.adaptive_fill, self.perturber.blur_sigma)
+        fill = torch.where(region, data.x, fill)
+        said = ask_kept(self.black_box, data.x, fill, data.segments, kept, data.target, self.perturber.batch_size)
+        values = in_space(said, self.targets)
+        adds = additive(kept, values, data.segments, self.perturber.closeness(kept, level), ~region)
+        notes["beside_r2"] = adds.r2
+        averaged = averaged_within(_standardised_in(adds.saliency, ~region), data.outlined)
+        return math.sqrt(bounded(adds.r2)) * _standardised_in(averaged, ~region)
 
     def _effect(self, data: PerturbationDataModule, module: DaxModule) -> Float[Tensor, "h w"]:
         """The difference of mean answers: the students' to many copies, and what they get wrong on the real ones."""
@@ -241,6 +283,14 @@ class MosaicDax(Distiller):
         said = kept_minus_removed(more, _answers(module, data, more), data.segments, self.perturber.closeness(more, level))
         wrong = data.teacher - _answers(module, data, data.kept)
         return said + kept_minus_removed(data.kept, wrong, data.segments, data.weight)
+
+
+def _standardised_in(saliency: Float[Tensor, "h w"], places: Bool[Tensor, "h w"]) -> Float[Tensor, "h w"]:
+    """0 elsewhere."""
+    found = torch.zeros_like(saliency)
+    if places.any():
+        found[places] = standardised(saliency[places][None])[0]
+    return found
 
 
 @torch.no_grad()
