@@ -1075,10 +1075,14 @@ def test_what_speaks_against_the_target_goes_last():
     torch.testing.assert_close(with_them.saliency[:10, :10], without.saliency[:10, :10])
 
 
+@pytest.mark.parametrize(("score", "against"), [(0.1, 1.0), (0.5, 1.0), (0.9, 0.2), (1.0, 0.0)])
 @pytest.mark.parametrize(("r2", "root"), [(-0.2, 0.0), (0.25, 0.5), (1.0, 0.99**0.5)])
-def test_the_rest_counts_as_far_as_its_places_add_up_and_not_at_the_edge(r2, root, monkeypatch):
+def test_the_rest_counts_as_far_as_its_places_add_up_not_at_the_edge_and_where_the_target_is_unsure(
+    r2, root, score, against, monkeypatch
+):
     dax, data, module, recorder = untrained(support=0.0, additive=0.0, largest=0.0, beside=2.0, adaptive=0.2)
     data.generator = torch.Generator().manual_seed(0)
+    data.probability[0] = score
     adds = torch.rand(32, 32)
     monkeypatch.setattr(mosaic, "additive", lambda *_: many.Additive(adds, r2))
     region = torch.zeros(32, 32, dtype=torch.bool)
@@ -1099,4 +1103,4 @@ def test_the_rest_counts_as_far_as_its_places_add_up_and_not_at_the_edge(r2, roo
 
     far = (before[region].min() - before).clamp(0, 1)
     told = outside(averaged_within(outside(adds), data.segments))
-    torch.testing.assert_close(made.saliency, before + 2.0 * root * far * told)
+    torch.testing.assert_close(made.saliency, before + 2.0 * against * root * far * told)

@@ -1,8 +1,8 @@
 """RISE, LIME and a joint ridge on DAX-Mosaic's copies: what many segmentations alone are worth, without mask and student.
 
-All three ask about the very copies that :class:`~dax_lightning.dax.MosaicDax` learns from, and their maps are averaged within
-the same segments and outlines, so that a comparison tells methods apart and not perturbations or edges; inside
-:meth:`BlackBox.bank` they cost nothing beside it.
+All three ask about the very copies that :class:`~dax_lightning.dax.MosaicDax` learns from, and in place of its last ones, which
+need a map, about as many more of the same kind; their maps are averaged within the same segments and outlines, so that a
+comparison tells methods apart and not perturbations or edges. Inside :meth:`BlackBox.bank` they cost little beside it.
 """
 
 from abc import abstractmethod

@@ -88,7 +88,9 @@ class MosaicDax(Distiller):
     The share ``adaptive`` of the copies is asked about last: they keep all of what the map so far would name, and lose parts of
     the rest, so that the rest alone is tried, and beside what the target rests on. ``beside · R`` times what its places add,
     averaged and standardised, R² of these copies, is put on them, fully where the map is a standard deviation or more below what
-    it names: places that speak against the target go last, and what may be the object's own edge stays.
+    it names: places that speak against the target go last, and what may be the object's own edge stays. Where the target's
+    probability p on the input itself is over one half, this counts ``2 · (1 - p)``: the surer the answer, the less speaks
+    against it.
     That is made a mask again, of the size that explains the answers best, whose complement explains them worst, and that tells
     the map's high and low places apart best (:func:`~dax_lightning.mosaic.cut_out`): the complement counts
     ``complement · (1 - R²)``, the last ``separation``. Where places add up, the map tells the object's edge better than the cut
@@ -176,7 +178,7 @@ class MosaicDax(Distiller):
         support: float = 0.3,
         adaptive: float = 0.1,
         adaptive_fill: Fill = "blur",
-        beside: float = 0.6,
+        beside: float = 0.9,
         complement: float = Cut.complement,
         separation: float = Cut.separation,
         uncut: float = Cut.uncut,
@@ -254,7 +256,8 @@ class MosaicDax(Distiller):
         if self.q > self.trained_on:
             region = self.cut.region(learned, *own, adds.r2)
             edge = learned[region].min() if region.any() else learned.max()
-            beside = (edge - learned).clamp(0, 1) * self._beside(data, region, notes)
+            against = min(1.0, 2 * (1 - data.score))
+            beside = against * (edge - learned).clamp(0, 1) * self._beside(data, region, notes)
         if self.support:
             added = standardised(averaged_within(adds.saliency, data.outlined))
             learned = learned + self.support * math.sqrt(share) * (added + added.relu())
