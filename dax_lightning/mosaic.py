@@ -377,12 +377,12 @@ class Cut:
         weight: Float[Tensor, " n"],
         r2: float,
     ) -> Bool[Tensor, "h w"]:
-        """What the map names where it is cut, whether or not it will be; where no map is, at most as much as by default.
+        """What the map names where it is cut, whether or not it will be; with ``largest=0``, by the default ``largest``.
 
-        See :meth:`__call__` for the arguments.
+        A flat map names nothing. See :meth:`__call__` for the arguments.
         """
-        largest, complement = self.largest or Cut.largest, self.complement * (1 - bounded(r2))
-        return cut_out(saliency, kept, values, levels, weight, largest, complement, self.separation) > 0.5
+        largest = self.largest or Cut.largest
+        return cut_out(saliency, kept, values, levels, weight, largest, self._complement(r2), self.separation) > 0.5
 
     def __call__(
         self,
@@ -407,9 +407,11 @@ class Cut:
             return saliency, {}
         share = bounded(r2)
         graded = GRADED + (1 - GRADED) * min(max((share - self.uncut + _BAND) / (2 * _BAND), 0.0), 1.0)
-        complement = self.complement * (1 - share)
-        cut = cut_out(saliency, kept, values, levels, weight, self.largest, complement, self.separation, graded=graded)
+        cut = cut_out(saliency, kept, values, levels, weight, self.largest, self._complement(r2), self.separation, graded=graded)
         return cut, {"named": (cut > 0.5).float().mean().item()} if graded < 0.5 else {}
+
+    def _complement(self, r2: float) -> float:
+        return self.complement * (1 - bounded(r2))
 
 
 _SMALLEST = 0.01  # of the largest area that may be named

@@ -18,6 +18,7 @@ import dax_lightning.mosaic as many
 from dax_lightning.answers import Answers, ask, in_space, log_odds
 from dax_lightning.baselines.lime import weighted_ridge
 from dax_lightning.baselines.mosaic import LimeOnMosaic, RidgeOnMosaic, RiseOnMosaic
+from dax_lightning.black_box import CallableBlackBox
 from dax_lightning.dax import CounterfactualLoss, MaskNetwork, MlpStudent, MosaicDax, Training, mosaic
 from dax_lightning.dax.data import PooledCopies
 from dax_lightning.dax.module import DaxModule, Ensemble, Recorder
@@ -599,20 +600,16 @@ def test_the_regression_and_its_r2_by_plain_lines(penalty, monkeypatch):
     assert found.r2 == pytest.approx(r2, abs=1e-6)
 
 
-def test_what_the_places_that_could_be_removed_add():
-    places = torch.zeros(SIDE, SIDE, dtype=torch.bool)
-    places[:, 5:] = True
-    kept = random_kept(400)
-    gives = torch.where(places, torch.arange(float(SIDE)), 0.0)
-    values = (painted(gives[None], torch.zeros(1, SIDE, SIDE), LEVELS, kept)).sum((1, 2, 3))
-    found = additive(kept, values, LEVELS, torch.ones(400), places)
-    assert found.r2 > 0.9
+def test_of_places_that_could_not_be_removed_nothing_is_known():
+    places = torch.rand(SIDE, SIDE) < 0.5
+    kept, values, _, weight = where_places_add_up(100, noise=0.1)
+    found = additive(kept, values, LEVELS, weight, places)
+    alone = additive(kept, values, LEVELS[:, places][:, None], weight)  # as if there were no others
+    assert found.r2 == pytest.approx(alone.r2)
     assert found.saliency[~places].eq(0).all()
-    assert found.saliency[:, 10:].mean() > found.saliency[:, 5:7].mean() + 0.5 * found.saliency[places].std()
-    everywhere = torch.ones_like(places)
-    one, other = additive(kept, values, LEVELS, torch.ones(400)), additive(kept, values, LEVELS, torch.ones(400), everywhere)
-    assert torch.equal(one.saliency, other.saliency)
-    assert one.r2 == other.r2
+    told = found.saliency[places][None]
+    assert rank_correlation(told, alone.saliency) > 0.9999
+    assert rank_correlation(told, additive(kept, values, LEVELS, weight).saliency[places][None]) < 0.9999
 
 
 def test_the_penalty_is_the_best_for_copies_left_out(monkeypatch):
@@ -750,7 +747,7 @@ def test_an_ensemble_is_the_mean_of_its_members():
     assert trained == {id(p) for member in members for p in member.parameters()}
 
 
-def test_all_who_explain_a_mosaic_ask_the_same(noisy_image):
+def test_all_who_explain_a_mosaic_ask_the_same_but_for_the_last_tenth(noisy_image):
     box = QuarterBox()
     parts = {"mosaic": FIXED, "perturber": Perturber(fill="zeros", weight="uniform"), "q": 320}
     with box.bank():
@@ -1027,52 +1024,81 @@ def test_the_region_is_what_the_map_names_where_it_is_cut():
         region = many.Cut().region(saliency, *asked, r2)
         assert torch.equal(region, many.Cut(uncut=2.0)(saliency, *asked, r2)[0] > 0.5)
         assert torch.equal(region, many.Cut(largest=0.0).region(saliency, *asked, r2))
+        assert many.Cut(largest=0.1).region(saliency, *asked, r2).float().mean() < 0.11 < region.float().mean()
     assert torch.equal(many.Cut(uncut=0.0).region(saliency, *asked, 0.8), region)  # also where the map stays graded
     assert not many.Cut().region(torch.ones(20, 20), *asked, 0.5).any()
 
 
 @pytest.mark.parametrize(
-    ("q", "adaptive", "first"), [(1000, 0.1, 900), (1000, 0.0, 1000), (60, 0.5, 30), (4, 0.1, 4), (4, 0.5, 3)]
+    ("q", "adaptive", "first"), [(1000, 0.1, 900), (1000, 0.0, 1000), (60, 0.5, 30), (300, 0.1, 270), (290, 0.1, 290)]
 )
-def test_a_share_of_the_copies_is_asked_about_last(q, adaptive, first):
-    assert MosaicDax(QuarterBox(), q=q, adaptive=adaptive).trained_on == first
+def test_a_share_of_the_copies_is_asked_about_last_if_these_are_thirty(q, adaptive, first):
+    assert MosaicDax(QuarterBox(), q=q, adaptive=adaptive).asked_first == first
 
 
-def test_the_last_copies_keep_what_the_map_names_and_lose_parts_of_the_rest(noisy_image):
-    box = Overheard()
-    settings = {"perturber": Perturber(fill="zeros", weight="uniform"), "training": training(), "min_steps": 0}
-    made = MosaicDax(box, FIXED, q=100, adaptive=0.2, adaptive_fill="zeros", uncut=2.0, beside=0.0, **settings).explain(
-        noisy_image, 0
-    )
-    rows = torch.cat(box.asked)
-    assert len(rows) == made.queries == 100
-    kept = (rows == noisy_image).all(1)
-    named = kept[80:].all(0)  # the first quarter, and what no copy happened to lose
-    assert named[:16, :16].float().mean() > 0.9
-    assert named.float().mean() < 0.5
-    assert not kept[1:80].all(0).any()
-    assert 0.2 < kept[80:][:, ~named].float().mean() < 0.8
-    assert -1 < made.notes["beside_r2"] < 1
+@pytest.mark.parametrize(
+    ("fill", "sigma", "other"), [("blur", 0.1, "zeros"), ("zeros", 0.1, "image_mean"), ("blur", 1e-3, "zeros")]
+)
+def test_the_last_copies_keep_what_the_map_names_and_lose_parts_of_the_rest(fill, sigma, other, noisy_image, monkeypatch):
+    box, regions = Overheard(), []
+    region_of = many.Cut.region
+    monkeypatch.setattr(many.Cut, "region", lambda *given: regions.append(region_of(*given)) or regions[-1])
+    perturber = Perturber(fill=other, blur_sigma=sigma, weight="uniform", batch_size=16)
+    settings = {"training": training(), "min_steps": 0, "adaptive": 0.4, "adaptive_fill": fill}
+    made = MosaicDax(box, FIXED, perturber, q=100, **settings).explain(noisy_image, 0)
+    assert len(torch.cat(box.asked)) == made.queries == 100
+    assert max(map(len, box.asked)) == 16
+    last, levels = torch.cat(box.asked)[60:], FIXED(noisy_image)
+    taken = other if sigma < 0.01 else fill  # so narrow a blur takes nothing away
+    filler = torch.where(regions[0], noisy_image, filled(noisy_image, levels, taken, sigma))
+    shown = (last == noisy_image).all(1)
+    torch.testing.assert_close(last, torch.where(shown[:, None], noisy_image, filler))
+    assert shown[:, regions[0]].all()
+    assert 0.2 < shown[:, ~regions[0]].float().mean() < 0.8
+    assert len({tuple(row.flatten().tolist()) for row in shown}) > 30
+
+
+def test_last_copies_are_refused_where_the_first_are_too_few(noisy_image):
+    with pytest.raises(InputError, match="q=60 copies for 36 segments: wanted at least one a segment; try q=1000"):
+        MosaicDax(QuarterBox(), Mosaic(Grid(6, 6), [], []), q=60, adaptive=0.5).explain(noisy_image, 0)
+
+
+def test_a_silent_black_box_is_told_with_the_copies_that_were_asked(noisy_image):
+    silent = CallableBlackBox(lambda rows: torch.full((len(rows), 2), 0.5), size=(32, 32))
+    made = MosaicDax(silent, FIXED, q=400).explain(noisy_image, 0)
+    assert made.queries == 360
+    assert "the same for all 360 copies" in made.warnings[0]
 
 
 class AgainstBox(QuarterBox):
-    """The first quarter speaks for the target, the last against it."""
+    """The first quarter speaks for class 1, the last against it, by ``size``."""
+
+    size = 3.0
 
     def _scores(self, x):
-        odds = 4 * x[:, :, :16, :16].mean((1, 2, 3)) - 3 * x[:, :, 16:, 16:].mean((1, 2, 3))
-        return torch.stack([odds.sigmoid(), 1 - odds.sigmoid(), 0 * odds], 1)
+        odds = 4 * x[:, :, :16, :16].mean((1, 2, 3)) - 4 - self.size * x[:, :, 16:, 16:].mean((1, 2, 3))
+        return torch.stack([1 - odds.sigmoid(), odds.sigmoid(), 0 * odds], 1)
 
 
-def test_what_speaks_against_the_target_goes_last():
+def gap(saliency):
+    """Of a quarter of which nothing hangs over one that speaks against the target, in standard deviations of the map."""
+    return (saliency[:12, 20:].mean() - saliency[20:, 20:].mean()).item()
+
+
+@pytest.mark.parametrize("space", ["log_odds", "probability"])
+def test_what_speaks_against_the_target_moves_down(space):
     settings = {"perturber": Perturber(fill="zeros", weight="uniform"), "training": training(), "min_steps": 0, "largest": 0.0}
-    settings |= {"evidence": 0.0, "additive": 0.0, "support": 0.0, "q": 200, "adaptive_fill": "zeros"}
-    with_them, without = (
-        MosaicDax(AgainstBox(), FIXED, **settings, beside=beside).explain(torch.ones(3, 32, 32), 0) for beside in (5.0, 0.0)
-    )
-    assert with_them.notes["beside_r2"] > 0.8
-    gap = [one.saliency[:12, 20:].mean() - one.saliency[20:, 20:].mean() for one in (with_them, without)]
-    assert gap[0] > gap[1] + 2  # in standard deviations
-    torch.testing.assert_close(with_them.saliency[:10, :10], without.saliency[:10, :10])
+    settings |= {"additive": 0.0, "support": 0.0, "q": 300, "adaptive_fill": "zeros", "targets": space}
+
+    def made(box, beside):
+        return MosaicDax(box, FIXED, **settings, beside=beside).explain(torch.ones(3, 32, 32), 1)
+
+    with_them, without = made(AgainstBox(), 5.0), made(AgainstBox(), 0.0)
+    assert with_them.notes["beside_r2"] > 0.5
+    assert gap(with_them.saliency) > gap(without.saliency) + 1
+    faint = AgainstBox()
+    faint.size = 1e-3  # a thousandth of what else there is
+    assert abs(gap(made(faint, 5.0).saliency) - gap(made(faint, 0.0).saliency)) < 0.5
 
 
 @pytest.mark.parametrize(("score", "against"), [(0.1, 1.0), (0.5, 1.0), (0.9, 0.2), (1.0, 0.0)])
@@ -1080,27 +1106,37 @@ def test_what_speaks_against_the_target_goes_last():
 def test_the_rest_counts_as_far_as_its_places_add_up_not_at_the_edge_and_where_the_target_is_unsure(
     r2, root, score, against, monkeypatch
 ):
-    dax, data, module, recorder = untrained(support=0.0, additive=0.0, largest=0.0, beside=2.0, adaptive=0.2)
-    data.generator = torch.Generator().manual_seed(0)
+    lime = Perturber(fill="zeros", weight="lime")
+    dax, data, module, recorder = untrained(support=0.7, evidence=2.0, largest=0.0, beside=2.0, adaptive=0.5, perturber=lime)
+    dax.student_copies = 0
     data.probability[0] = score
-    adds = torch.rand(32, 32)
-    monkeypatch.setattr(mosaic, "additive", lambda *_: many.Additive(adds, r2))
+    adds, given, regions = torch.rand(32, 32), [], []
     region = torch.zeros(32, 32, dtype=torch.bool)
     region[:8] = True
-    monkeypatch.setattr(many.Cut, "region", lambda *_: region)
+    monkeypatch.setattr(mosaic, "additive", lambda *asked: given.append(asked) or many.Additive(adds, r2))
+    monkeypatch.setattr(many.Cut, "region", lambda _, *asked: regions.append(asked) or region)
     seen = data.black_box.queries
     made = dax._read(data.x, data, module, recorder)
-    assert data.black_box.queries == seen + 12
+    assert data.black_box.queries == seen + 30
     assert made.notes["beside_r2"] == r2
+    (first, last), (asked,) = given, regions
+    kept, values, levels, weight, rest = last
+    assert torch.equal(weight, closeness(kept, level_of(levels, data.x)))
+    assert torch.equal(rest, ~region)
+    counts = 20 * (values.std() / data.learned.own.std()).item()
+    assert 0.1 < counts < 0.9  # hardly anything hangs on the rest here
+    assert all(one is other for one, other in zip(asked[1:5], first, strict=True))
+    assert asked[5] == r2
+
     dax.adaptive = 0.0
-    data.generator = torch.Generator().manual_seed(0)
     plain = dax._read(data.x, data, module, recorder)
     assert "beside_r2" not in plain.notes
-    before = plain.saliency
 
     def outside(saliency):
         return torch.where(region, 0.0, (saliency - saliency[~region].mean()) / saliency[~region].std(correction=0))
 
+    before = asked[0]  # without what supports the answer
+    torch.testing.assert_close(before.mean(), torch.tensor(0.0), atol=1e-5, rtol=0)
     far = (before[region].min() - before).clamp(0, 1)
     told = outside(averaged_within(outside(adds), data.segments))
-    torch.testing.assert_close(made.saliency, before + 2.0 * against * root * far * told)
+    torch.testing.assert_close(made.saliency, plain.saliency + 2.0 * against * counts * root * far * told)

@@ -174,7 +174,7 @@ class Distiller(Explainer):
         return self.q
 
     @property
-    def trained_on(self) -> int:
+    def asked_first(self) -> int:
         """How many of the copies are asked about before training."""
         return self.q
 
@@ -184,7 +184,9 @@ class Distiller(Explainer):
         data = self._data(x, target, generator, segments)
         data.setup()
         if data.spread < _SILENT:
-            silent = f"the black box's answer is the same for all {self.q} copies: nothing speaks for or against this target"
+            silent = (
+                f"the black box's answer is the same for all {self.asked_first} copies: nothing speaks for or against this target"
+            )
             notes = {"fidelity": None, "unfaithful": True, "epochs": 0}
             return Found(torch.zeros(x.shape[1:]), data.score, data.partition, notes, (silent + self._other_fill(),))
         module = self._module(data)
@@ -219,7 +221,7 @@ class Distiller(Explainer):
         return self._data_of(x, segments, target, generator)
 
     def _check_q(self, segments: int) -> None:
-        if self.q < segments:
+        if self.asked_first < segments:
             raise InputError(
                 f"q={self.q} copies for {segments} segments: wanted at least one a segment; try q={max(1000, 10 * segments)}"
             )
@@ -233,7 +235,7 @@ class Distiller(Explainer):
             x=x,
             segments=segments,
             target=target,
-            q=self.trained_on,
+            q=self.asked_first,
             generator=generator,
             space=self.targets,
             resolution=self.resolution,

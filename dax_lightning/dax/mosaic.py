@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, get_args
+from typing import ClassVar, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -31,6 +31,9 @@ from dax_lightning.mosaic import (
 from dax_lightning.perturb import MIXED, Fill, Perturber, filled, level_of
 
 FASTER = Training(lr_mask=0.05, lr_student=0.004)
+_ENOUGH = 30  # last copies: of fewer, the regression tells little, and its R² is noise
+_FULL = 20  # last answers that vary less than a 20th as much as the first count in proportion
+_SAME = 0.1  # of the input's standard deviation: a fill that is nearer to it takes nothing away
 
 
 class SegmentMask(nn.Module):
@@ -85,12 +88,13 @@ class MosaicDax(Distiller):
     sharpest of the three, where they act together, it says little. The sum is averaged within segments and outlines
     once more; plus ``support · R`` times what each place adds, averaged as well, standardised, and taken twice where it is
     above its mean: a map of the whole object leaves open which of its parts the target rests on, and which places beside it.
-    The share ``adaptive`` of the copies is asked about last: they keep all of what the map so far would name, and lose parts of
-    the rest, so that the rest alone is tried, and beside what the target rests on. ``beside · R`` times what its places add,
-    averaged and standardised, R² of these copies, is put on them, fully where the map is a standard deviation or more below what
-    it names: places that speak against the target go last, and what may be the object's own edge stays. Where the target's
-    probability p on the input itself is over one half, this counts ``2 · (1 - p)``: the surer the answer, the less speaks
-    against it.
+    The share ``adaptive`` of the copies is asked about last: they keep all of what the map (without ``support``) would name, and
+    lose parts of the rest, filled with ``adaptive_fill``, so that the rest alone is tried, and beside what the target rests on.
+    ``beside · R`` times what places of the rest add in a joint regression on these copies (R² is this one's), averaged and
+    standardised, is put on them: fully where the map is a standard deviation or more below what it names, so that what may be the
+    object's own edge stays; ``2 · (1 - p)`` of it where the target's probability p on the input is over one half, since the surer
+    the answer, the less speaks against it; and less where these answers vary less than a 20th as much as the first ones. So
+    places that speak against the target move down among the rest. Fewer than 30 last copies are not asked: all are first ones.
     That is made a mask again, of the size that explains the answers best, whose complement explains them worst, and that tells
     the map's high and low places apart best (:func:`~dax_lightning.mosaic.cut_out`): the complement counts
     ``complement · (1 - R²)``, the last ``separation``. Where places add up, the map tells the object's edge better than the cut
@@ -107,12 +111,13 @@ class MosaicDax(Distiller):
     ``notes["profile"]`` tells whether all classes' answers were learned, and ``notes["profile_correlation"]`` how far they go
     with the target's own; ``notes["fidelity"]`` is about what was learned; ``notes["named"]`` is the share of the places whose
     mask is over one half, where the map is more cut than graded; ``notes["additive_r2"]`` the joint regression's R²,
-    ``notes["beside_r2"]`` that of the copies which were asked about last.
+    ``notes["beside_r2"]``, where copies were asked about last, that of the regression on these.
 
     Args:
         black_box: what is explained.
         mosaic: the partitions; ``None``: :class:`~dax_lightning.mosaic.Mosaic`'s own.
-        perturber: makes the copies; ``None``: mean colour of the picture, 30 to 70 % of the segments kept, all weighing alike.
+        perturber: makes the copies; ``None``: mean colour of the picture, 30 to 70 % of the segments kept, all weighing alike. Of
+            the last copies it chooses the segments and weights, but not the fill.
         loss: of each member; ``None``: how well its student answers through its mask, without the counterfactual term.
         student: called with ``channels`` and ``size``; the student of one member; ``None``: one hidden layer of 128 units.
         training: how they are trained; ``None``: faster than the paper's networks.
@@ -128,13 +133,14 @@ class MosaicDax(Distiller):
         support: weight of what each place adds once the map is averaged, in standard deviations of the map, see above; 0 or more.
             More of it is more about what the answer rests on, and less about the whole object.
         adaptive: share of the ``q`` copies that are asked about last, see above, in [0, 0.5].
-        adaptive_fill: what fills these; a blurred picture is a picture with little in it.
-        beside: weight of what these tell of places beside the object, in standard deviations of the map; 0 or more.
+        adaptive_fill: what fills these (``perturber.blur_sigma`` is the blur's width); the perturber's fill, where this one
+            leaves the rest as it is, to a tenth of its standard deviation, as a blur does with inputs of a few rows.
+        beside: weight of what these tell of places beside what the map names, in standard deviations of the map; 0 or more.
         complement: how much it counts in the cut that the rest must not explain, see above; 0 or more.
         separation: how much it counts in the cut that the map tells what is named from the rest; 0 or more.
         uncut: the R² around which maps are left graded, see above; 0 or more. Since R² counts as 0.99 at most, 1.02 or more cuts
             all maps, and over 0.96 none is left whole; ``largest=0`` is what leaves all as they are.
-        student_copies: copies that the students answer for that difference, beside the ``q`` that are asked about; 0: none.
+        student_copies: copies that the students answer for that difference, beside the first that are asked about; 0: none.
         largest: most of the places that a map which is cut may name, see :func:`~dax_lightning.mosaic.cut_out`; 0 leaves out the
             cut.
         min_fidelity: below this held-out weighted R² the students have learned nothing and the explanation is flagged.
@@ -221,9 +227,10 @@ class MosaicDax(Distiller):
         self.mosaic.prepare()
 
     @property
-    def trained_on(self) -> int:
-        """How many of the copies are asked about before training: all but those that are made of what the map names."""
-        return max(self.q - round(self.adaptive * self.q), 3)
+    def asked_first(self) -> int:
+        """How many of the copies are asked about before training: all but those that keep what the map names."""
+        last = round(self.adaptive * self.q)
+        return self.q - last if last >= _ENOUGH else self.q
 
     def _data(self, x: Tensor, target: int, generator: torch.Generator, segments: Tensor | None) -> PerturbationDataModule:
         levels = self.mosaic(x, segments)
@@ -253,29 +260,36 @@ class MosaicDax(Distiller):
         learned = standardised(averaged_within(learned, data.outlined))
         notes = {"additive_r2": adds.r2, **data.learned.notes}
         beside = torch.zeros_like(learned)
-        if self.q > self.trained_on:
+        if self.q > self.asked_first:
             region = self.cut.region(learned, *own, adds.r2)
             edge = learned[region].min() if region.any() else learned.max()
-            against = min(1.0, 2 * (1 - data.score))
-            beside = against * (edge - learned).clamp(0, 1) * self._beside(data, region, notes)
+            told, notes["beside_r2"] = self._beside(data, ~region)
+            beside = self.beside * min(1.0, 2 * (1 - data.score)) * (edge - learned).clamp(0, 1) * told
         if self.support:
             added = standardised(averaged_within(adds.saliency, data.outlined))
             learned = learned + self.support * math.sqrt(share) * (added + added.relu())
-        saliency, named = self.cut(learned + self.beside * beside, *own, adds.r2)
+        saliency, named = self.cut(learned + beside, *own, adds.r2)
         return Reading(saliency, {**notes, **named}, torch.stack(recorder.masks))
 
-    def _beside(self, data: PerturbationDataModule, region: Bool[Tensor, "h w"], notes: dict[str, Any]) -> Float[Tensor, "h w"]:
-        """What places beside the region add to it, as far as they do: copies that keep all of it are asked about."""
+    def _beside(self, data: PerturbationDataModule, rest: Bool[Tensor, "h w"]) -> tuple[Float[Tensor, "h w"], float]:
+        """What places of the rest add to all others, as far as they do, and the R²: copies that keep these are asked about."""
         level = level_of(data.segments, data.x)
-        kept = self.perturber.subsets(self.q - self.trained_on, level, data.generator)
-        fill = filled(data.x, data.segments, self.adaptive_fill, self.perturber.blur_sigma)
-        fill = torch.where(region, data.x, fill)
+        kept = self.perturber.subsets(self.q - self.asked_first, level, data.generator)
+        fill = torch.where(rest, self._last_fill(data, rest), data.x)
         said = ask_kept(self.black_box, data.x, fill, data.segments, kept, data.target, self.perturber.batch_size)
         values = in_space(said, self.targets)
-        adds = additive(kept, values, data.segments, self.perturber.closeness(kept, level), ~region)
-        notes["beside_r2"] = adds.r2
-        averaged = averaged_within(_standardised_in(adds.saliency, ~region), data.outlined)
-        return math.sqrt(bounded(adds.r2)) * _standardised_in(averaged, ~region)
+        adds = additive(kept, values, data.segments, self.perturber.closeness(kept, level), rest)
+        averaged = averaged_within(_standardised_in(adds.saliency, rest), data.outlined)  # the others are 0: its mean
+        counts = min(1.0, _FULL * (values.std() / data.learned.own.std()).item())
+        return counts * math.sqrt(bounded(adds.r2)) * _standardised_in(averaged, rest), adds.r2
+
+    def _last_fill(self, data: PerturbationDataModule, rest: Bool[Tensor, "h w"]) -> Float[Tensor, "c h w"]:
+        """What fills the last copies: as the others, where ``adaptive_fill`` would leave the rest nearly as it is."""
+        fill = filled(data.x, data.segments, self.adaptive_fill, self.perturber.blur_sigma)
+        seen = data.x[:, rest]
+        if (fill[:, rest] - seen).square().mean() <= _SAME**2 * seen.var(correction=0):
+            return filled(data.x, data.segments, self.perturber.fill, self.perturber.blur_sigma)
+        return fill
 
     def _effect(self, data: PerturbationDataModule, module: DaxModule) -> Float[Tensor, "h w"]:
         """The difference of mean answers: the students' to many copies, and what they get wrong on the real ones."""
@@ -289,7 +303,7 @@ class MosaicDax(Distiller):
 
 
 def _standardised_in(saliency: Float[Tensor, "h w"], places: Bool[Tensor, "h w"]) -> Float[Tensor, "h w"]:
-    """0 elsewhere."""
+    """Mean 0 and standard deviation 1 among these places, 0 elsewhere."""
     found = torch.zeros_like(saliency)
     if places.any():
         found[places] = standardised(saliency[places][None])[0]
