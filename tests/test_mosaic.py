@@ -1085,20 +1085,28 @@ def gap(saliency):
     return (saliency[:12, 20:].mean() - saliency[20:, 20:].mean()).item()
 
 
+def against(size, **changed):
+    """Maps with the last copies and without."""
+    box, settings = AgainstBox(), {"training": training(), "min_steps": 0, "largest": 0.0, "additive": 0.0, "support": 0.0}
+    box.size = size
+    settings |= {"q": 300, "adaptive_fill": "zeros", **changed}
+    explainers = (
+        MosaicDax(box, FIXED, Perturber(fill="zeros", weight="uniform"), **settings, beside=beside) for beside in (5.0, 0.0)
+    )
+    return (explainer.explain(torch.ones(3, 32, 32), 1) for explainer in explainers)
+
+
 @pytest.mark.parametrize("space", ["log_odds", "probability"])
 def test_what_speaks_against_the_target_moves_down(space):
-    settings = {"perturber": Perturber(fill="zeros", weight="uniform"), "training": training(), "min_steps": 0, "largest": 0.0}
-    settings |= {"additive": 0.0, "support": 0.0, "q": 300, "adaptive_fill": "zeros", "targets": space}
-
-    def made(box, beside):
-        return MosaicDax(box, FIXED, **settings, beside=beside).explain(torch.ones(3, 32, 32), 1)
-
-    with_them, without = made(AgainstBox(), 5.0), made(AgainstBox(), 0.0)
+    with_them, without = against(3.0, targets=space)
     assert with_them.notes["beside_r2"] > 0.5
     assert gap(with_them.saliency) > gap(without.saliency) + 1
-    faint = AgainstBox()
-    faint.size = 1e-4  # of what else there is, next to nothing
-    assert abs(gap(made(faint, 5.0).saliency) - gap(made(faint, 0.0).saliency)) < 0.2
+
+
+def test_next_to_nothing_moves_nothing():
+    with_them, without = against(1e-4)
+    assert with_them.notes["beside_r2"] > 0.5
+    assert abs(gap(with_them.saliency) - gap(without.saliency)) < 0.2
 
 
 @pytest.mark.parametrize(("score", "against"), [(0.1, 1.0), (0.5, 1.0), (0.9, 0.2), (1.0, 0.0)])
