@@ -2,7 +2,7 @@
 
 All three ask about the very copies that :class:`~dax_lightning.dax.MosaicDax` learns from, and in place of its last ones, which
 need a map, about as many more of the same kind; their maps are averaged within the same segments and outlines, so that a
-comparison tells methods apart and not perturbations or edges. Inside :meth:`BlackBox.bank` they cost little beside it.
+comparison tells methods apart, hardly perturbations, and not edges. Inside :meth:`BlackBox.bank` they cost little beside it.
 """
 
 from abc import abstractmethod
