@@ -186,8 +186,9 @@ class Explainer(ABC):
 
 
 def seed_of(seed: int, x: Tensor) -> int:
-    """One seed for each (seed, input), so that the order of the cases never matters, and all targets see the same copies (but for those that a method
-    makes of its own map).
+    """One seed for each (seed, input), so that the order of the cases never matters, and all targets see the same copies.
+
+    But for those that a method makes of its own map.
 
     Example:
         >>> seed_of(0, torch.zeros(1)) == seed_of(0, torch.zeros(1)) != seed_of(1, torch.zeros(1))
