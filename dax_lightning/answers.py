@@ -88,6 +88,7 @@ def ask_kept(
     kept: Bool[Tensor, "n j"],
     target: int,
     batch_size: int = 32,
+    progress: bool = False,
 ) -> Float[Tensor, " n"]:
     """The target's probability for copies that keep given segments, the rest filled.
 
@@ -99,6 +100,7 @@ def ask_kept(
         kept: a row a copy.
         target: class id.
         batch_size: copies in memory at once.
+        progress: show a progress bar.
 
     Example:
         >>> from dax_lightning.black_box import CallableBlackBox
@@ -107,7 +109,12 @@ def ask_kept(
         >>> ask_kept(box, x, torch.zeros_like(x), torch.tensor([[0, 1]]), kept, target=0).tolist()
         [0.5, 1.0]
     """
-    return torch.cat([black_box(rows)[:, target] for rows in _painted(x, fill, segments, kept, batch_size)])
+    parts = []
+    with tqdm(total=len(kept), desc="queries", unit="row", disable=not progress, leave=False) as bar:
+        for rows in _painted(x, fill, segments, kept, batch_size):
+            parts.append(black_box(rows)[:, target])
+            bar.update(len(rows))
+    return torch.cat(parts)
 
 
 def log_odds(probability: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

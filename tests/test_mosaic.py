@@ -1058,6 +1058,14 @@ def test_the_last_copies_keep_what_the_map_names_and_lose_parts_of_the_rest(fill
     assert len({tuple(row.flatten().tolist()) for row in shown}) > 30
 
 
+def test_the_last_copies_have_a_progress_bar(noisy_image, monkeypatch, capsys):
+    monkeypatch.setattr(Training, "watched", True)
+    MosaicDax(QuarterBox(), FIXED, training=training(max_epochs=1), min_steps=0, q=300).explain(noisy_image, 0)
+    bars = capsys.readouterr().err
+    assert "/270" in bars
+    assert "/30" in bars
+
+
 def test_last_copies_are_refused_where_the_first_are_too_few(noisy_image):
     with pytest.raises(InputError, match="q=60 copies for 36 segments: wanted at least one a segment; try q=1000"):
         MosaicDax(QuarterBox(), Mosaic(Grid(6, 6), [], []), q=60, adaptive=0.5).explain(noisy_image, 0)

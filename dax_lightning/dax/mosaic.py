@@ -276,7 +276,8 @@ class MosaicDax(Distiller):
         level = level_of(data.segments, data.x)
         kept = self.perturber.subsets(self.q - self.asked_first, level, data.generator)
         fill = torch.where(rest, self._last_fill(data, rest), data.x)
-        said = ask_kept(self.black_box, data.x, fill, data.segments, kept, data.target, self.perturber.batch_size)
+        size, watched = self.perturber.batch_size, self.training.watched
+        said = ask_kept(self.black_box, data.x, fill, data.segments, kept, data.target, size, watched)
         values = in_space(said, self.targets)
         adds = additive(kept, values, data.segments, self.perturber.closeness(kept, level), rest)
         averaged = averaged_within(_standardised_in(adds.saliency, rest), data.outlined)  # the others are 0: its mean
