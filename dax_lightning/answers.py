@@ -72,7 +72,7 @@ def ask(
         (torch.Size([10, 16]), 1.0, 10)
     """
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    with tqdm(total=q, desc="queries", unit="row", disable=not progress, leave=False) as bar:
+    with _bar(q, progress) as bar:
         for batch in perturber(x, segments, q, generator):
             parts.append((batch.kept, batch.weight, black_box(batch.inputs)))
             bar.update(len(batch.kept))
@@ -110,7 +110,7 @@ def ask_kept(
         [0.5, 1.0]
     """
     parts = []
-    with tqdm(total=len(kept), desc="queries", unit="row", disable=not progress, leave=False) as bar:
+    with _bar(len(kept), progress) as bar:
         for rows in _painted(x, fill, segments, kept, batch_size):
             parts.append(black_box(rows)[:, target])
             bar.update(len(rows))
@@ -142,6 +142,10 @@ def check_space(space: str, *others: str) -> None:
     known = (*others, *get_args(TargetSpace))
     if space not in known:
         raise InputError(f"explainer.targets={space}: choose one of {', '.join(known)}")
+
+
+def _bar(rows: int, shown: bool) -> tqdm:
+    return tqdm(total=rows, desc="queries", unit="row", disable=not shown, leave=False)
 
 
 def _painted(x: Tensor, fill: Tensor, segments: Tensor, kept: Tensor, batch_size: int) -> Iterator[Tensor]:

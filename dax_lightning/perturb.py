@@ -47,8 +47,7 @@ class Perturber:
     batch_size: int = 32
 
     def __post_init__(self) -> None:
-        if self.fill not in get_args(Fill):
-            raise InputError(f"perturber.fill={self.fill}: choose one of {', '.join(get_args(Fill))}")
+        check_fill("perturber.fill", self.fill)
         if self.weight not in get_args(Weight):
             raise InputError(f"perturber.weight={self.weight}: choose one of {', '.join(get_args(Weight))}")
         if not 0 < self.kept_share < 1:
@@ -101,6 +100,12 @@ class Perturber:
         chance = self.kept_share + (high - self.kept_share) * draws[:, j : j + 1]
         own = (draws[:, -1:] * levels).long() == level if levels > 1 else torch.ones(1, j, dtype=torch.bool)
         return (draws[:, :j] < chance) & own
+
+
+def check_fill(setting: str, fill: str) -> None:
+    """Raise an InputError, in which ``setting`` is named, unless ``fill`` is a :data:`Fill`."""
+    if fill not in get_args(Fill):
+        raise InputError(f"{setting}={fill}: choose one of {', '.join(get_args(Fill))}")
 
 
 # what DAX-Mosaic and its rivals make of several partitions

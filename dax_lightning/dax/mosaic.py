@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar, get_args
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -28,7 +28,7 @@ from dax_lightning.mosaic import (
     kept_minus_removed,
     standardised,
 )
-from dax_lightning.perturb import MIXED, Fill, Perturber, filled, level_of
+from dax_lightning.perturb import MIXED, Fill, Perturber, check_fill, filled, level_of
 
 FASTER = Training(lr_mask=0.05, lr_student=0.004)
 _ENOUGH = 30  # last copies: of fewer, the regression tells little, and its R² is noise
@@ -212,8 +212,7 @@ class MosaicDax(Distiller):
                 raise InputError(f"explainer.{name}={value}: wanted a number, 0 or more")
         if not 0 <= adaptive <= 0.5:
             raise InputError(f"explainer.adaptive={adaptive}: wanted a share of the q copies in [0, 0.5]")
-        if adaptive_fill not in get_args(Fill):
-            raise InputError(f"explainer.adaptive_fill={adaptive_fill}: choose one of {', '.join(get_args(Fill))}")
+        check_fill("explainer.adaptive_fill", adaptive_fill)
         if not 0 <= largest <= 0.5:
             raise InputError(f"explainer.largest={largest}: wanted a share in [0, 0.5]")
         self.loss, self.members, self.min_steps = loss or CounterfactualLoss(lam3=0.0), members, min_steps
