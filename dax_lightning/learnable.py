@@ -1,7 +1,7 @@
 """What there is to learn of a black box's answers: the target's own number, or what all classes say of the target."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dax_lightning.answers import Answers, TargetSpace, check_space, in_space, log_odds
-from dax_lightning.mosaic import additive
+from dax_lightning.mosaic import Copies, additive
 
 MosaicTargets = Literal["profile", "log_odds", "probability"]
 _FAINT = 1e-5  # a class that is less probable counts as this; measured, 1e-9 does about as well
@@ -60,15 +60,12 @@ def learnable(answers: Answers, levels: Int[Tensor, "p h w"], targets: MosaicTar
     if profile is None:
         return Learnable(own, own, {"profile": False})
     alike = weighted_correlation(own, profile, answers.weight)
-    better = alike >= _ALIKE and _r2(answers, profile, levels) > _r2(answers, own, levels)
+    copies = Copies(answers.kept, own, levels, answers.weight)
+    better = alike >= _ALIKE and additive(replace(copies, values=profile)).r2 > additive(copies).r2
     return Learnable(own, profile if better else own, {"profile": better, "profile_correlation": alike})
 
 
 _ALIKE = 0.5  # the least correlation of a profile with the target's own answer: a quarter of their variance is shared
-
-
-def _r2(answers: Answers, values: Float[Tensor, " n"], levels: Int[Tensor, "p h w"]) -> float:
-    return additive(answers.kept, values, levels, answers.weight).r2
 
 
 def check_targets(targets: str) -> None:

@@ -128,29 +128,43 @@ def stacked(partitions: Sequence[Int[Tensor, "*space"]]) -> Int[Tensor, "p *spac
     return torch.stack([one + start for one, start in zip(partitions, starts, strict=True)])
 
 
-def kept_minus_removed(
-    kept: Bool[Tensor, "n j"], values: Float[Tensor, " n"], levels: Int[Tensor, "p h w"], weight: Float[Tensor, " n"]
-) -> Float[Tensor, "h w"]:
+@dataclass(frozen=True)
+class Copies:
+    """Copies of one input that were made of several partitions, and what was answered to them.
+
+    Example:
+        >>> kept, levels = torch.tensor([[True, False, False], [False, False, True]]), torch.tensor([[[0, 1]], [[2, 2]]])
+        >>> copies = Copies(kept, torch.tensor([0.7, 0.9]), levels, torch.ones(2))
+        >>> copies.kept[:, copies.levels].any(1).tolist()  # of the first copy the left place is kept, of the second both
+        [[[True, False]], [[True, True]]]
+    """
+
+    kept: Bool[Tensor, "n j"]
+    """Which segments each copy kept, of one partition a copy."""
+    values: Float[Tensor, " n"]
+    """The answers, any scale."""
+    levels: Int[Tensor, "p h w"]
+    """The partitions; no two share an id."""
+    weight: Float[Tensor, " n"]
+    """Of each copy, 0 or more."""
+
+
+def kept_minus_removed(copies: Copies) -> Float[Tensor, "h w"]:
     """For each place, the mean answer of copies that keep it minus that of copies that don't: RISE's map and its complement's.
 
     Positive where a place speaks for the target, on average over what else is there. Exact at every place: a copy's mask is a sum
     over its segments, so sums over copies are made a segment at a time.
 
-    Args:
-        kept: which segments each copy kept, of one partition a copy.
-        values: the answers.
-        levels: the partitions.
-        weight: of each copy.
-
     Example:
         >>> kept = torch.tensor([[True, True], [True, False], [False, True], [False, False]])
         >>> values, levels = torch.tensor([3.0, 2.0, 1.0, 0.0]), torch.tensor([[[0, 1]]])
-        >>> kept_minus_removed(kept, values, levels, torch.ones(4)).tolist()
+        >>> kept_minus_removed(Copies(kept, values, levels, torch.ones(4))).tolist()
         [[2.0, 1.0]]
     """
-    rows, weight = kept.double(), weight.double()
-    centred = weight * (values - (weight * values).sum() / weight.sum())
-    total, shown = ((each @ rows)[levels].sum(0) for each in (centred, weight))  # over what is removed, the total is its negative
+    rows, weight = copies.kept.double(), copies.weight.double()
+    centred = weight * (copies.values - (weight * copies.values).sum() / weight.sum())
+    sums = ((each @ rows)[copies.levels].sum(0) for each in (centred, weight))
+    total, shown = sums  # over what is removed, the total is its negative
     return (total / shown.clamp_min(1e-9) + total / (weight.sum() - shown).clamp_min(1e-9)).float()
 
 
@@ -165,13 +179,7 @@ class Additive:
     parts of that mean's squared error: 1 where places add up and enough was asked, 0 or less where they tell nothing."""
 
 
-def additive(
-    kept: Bool[Tensor, "n j"],
-    values: Float[Tensor, " n"],
-    levels: Int[Tensor, "p h w"],
-    weight: Float[Tensor, " n"],
-    places: Bool[Tensor, "h w"] | None = None,
-) -> Additive:
+def additive(copies: Copies, places: Bool[Tensor, "h w"] | None = None) -> Additive:
     """A single ridge regression on the copies of all partitions: the answer as a sum over the places that a copy keeps.
 
     What a place adds is the sum of a coefficient for each segment that it lies in, and each copy, whatever its partition, informs
@@ -182,10 +190,7 @@ def additive(
     time, which is exact for a linear model: the error of the whole fit over one minus the copy's leverage (Allen's PRESS).
 
     Args:
-        kept: which segments each copy kept, of one partition a copy.
-        values: the answers; what they are on average for each partition doesn't count.
-        levels: the partitions.
-        weight: of each copy.
+        copies: what their answers are on average for each partition doesn't count.
         places: which could be removed; ``None``: all. Of the others, which all copies kept, nothing is known, and 0 is told.
 
     Example:
@@ -193,21 +198,22 @@ def additive(
         >>> rows = ["10000", "01000", "00101", "00110", "00001", "00010"] * 5  # the segments that each copy keeps
         >>> kept = torch.tensor([[segment == "1" for segment in row] for row in rows])
         >>> seen = kept[:, levels].any(1)  # (30, 1, 4): the places
-        >>> found = additive(kept, seen[:, 0, 1].float(), levels, torch.ones(30))
+        >>> found = additive(Copies(kept, seen[:, 0, 1].float(), levels, torch.ones(30)))
         >>> int(found.saliency.argmax()), round(found.r2, 3)
         (1, 1.0)
     """
+    levels, weight = copies.levels, copies.weight
     places = torch.ones(levels.shape[1:], dtype=torch.bool) if places is None else places
-    ids, count = levels[:, places], kept.shape[1]
+    ids, count = levels[:, places], copies.kept.shape[1]
     pairs = (ids[:, None] * count + ids).flatten().bincount(minlength=count * count)
     overlap = pairs.view(count, count).double() / places.numel()
     scale = overlap.diagonal().clamp_min(1e-12).rsqrt()
-    group = _groups(kept, levels)
+    group = _groups(copies)
     root, share = weight.double().sqrt(), _shares(group, weight)
-    rows = root[:, None] * _centred(kept.double() @ overlap * scale, group, share)
-    answers = root * _centred(values.double()[:, None], group, share)[:, 0]
+    rows = root[:, None] * _centred(copies.kept.double() @ overlap * scale, group, share)
+    answers = root * _centred(copies.values.double()[:, None], group, share)[:, 0]
     left, strength, right = torch.linalg.svd(rows, full_matrices=False)
-    if not answers @ answers > 1e-14 * (root * values).square().sum() or not strength[0] > 0:
+    if not answers @ answers > 1e-14 * (root * copies.values).square().sum() or not strength[0] > 0:
         return Additive(torch.zeros(levels.shape[1:]), 0.0)
     seen, penalties = left.T @ answers, _PENALTIES[:, None] * strength[0] ** 2
     shrunk = strength**2 / (strength**2 + penalties)
@@ -222,9 +228,9 @@ def additive(
 _PENALTIES = torch.logspace(-5, 1, 25, dtype=torch.float64)  # in parts of the strongest direction's variance
 
 
-def _groups(kept: Bool[Tensor, "n j"], levels: Int[Tensor, "p h w"]) -> Int[Tensor, " n"]:
+def _groups(copies: Copies) -> Int[Tensor, " n"]:
     """Copies that kept segments of the same partition are of one group; so are those that kept nothing."""
-    shown = torch.stack([kept[:, one.unique()].any(1) for one in levels], 1)
+    shown = torch.stack([copies.kept[:, one.unique()].any(1) for one in copies.levels], 1)
     return shown.unique(dim=0, return_inverse=True)[1]
 
 
@@ -264,10 +270,7 @@ def standardised(saliency: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
 
 def cut_out(
     saliency: Float[Tensor, "h w"],
-    kept: Bool[Tensor, "n j"],
-    values: Float[Tensor, " n"],
-    levels: Int[Tensor, "p h w"],
-    weight: Float[Tensor, " n"],
+    copies: Copies,
     largest: float = 0.45,
     complement: float = 0.5,
     separation: float = 0.0,
@@ -284,10 +287,7 @@ def cut_out(
 
     Args:
         saliency: any scale.
-        kept: which segments each copy kept, of one partition a copy.
-        values: the answers.
-        levels: the partitions.
-        weight: of each copy.
+        copies: whose answers the mask explains.
         largest: most of the places that may be named, in (0, 0.5].
         complement: how much it counts that the rest must not explain; 0 or more. More of it makes masks larger.
         separation: how much it counts that the map tells the two parts apart; 0 or more.
@@ -306,7 +306,7 @@ def cut_out(
         >>> kept = torch.tensor([[True, True, True], [True, False, False], [False, True, True], [False, True, False]])
         >>> values, levels = torch.tensor([2.0, 2.1, 0.0, 0.1]), torch.tensor([[[0, 0, 1, 1, 2, 2]]])
         >>> saliency = torch.tensor([[0.9, 0.9, 0.5, 0.4, 0.1, 0.0]])
-        >>> (cut_out(saliency, kept, values, levels, torch.ones(4)) > 0.5)[0].tolist()
+        >>> (cut_out(saliency, Copies(kept, values, levels, torch.ones(4))) > 0.5)[0].tolist()
         [True, True, False, False, False, False]
     """
     if not 0 < largest <= 0.5:
@@ -319,8 +319,7 @@ def cut_out(
         return scaled
     ranked = saliency.flatten().sort(descending=True)
     sizes = _sizes(ranked.values, largest)
-    shares = torch.cat(_shares_kept(ranked.indices, sizes, kept, levels), 1)
-    inside, outside = _correlation(shares, values, _groups(kept, levels), weight).chunk(2)
+    inside, outside = _correlation(torch.cat(_shares_kept(ranked.indices, sizes, copies), 1), copies).chunk(2)
     explained = inside**2 - complement * outside**2
     size = int(sizes[(explained + separation * _between(ranked.values, sizes)).argmax()])
     edge = ranked.values[size - 1 : size + 1].mean()  # between the last place that is named and the first that isn't
@@ -359,7 +358,7 @@ class Cut:
         >>> kept = torch.tensor([[True, True, True], [True, False, False], [False, True, True], [False, True, False]])
         >>> values, levels = torch.tensor([2.0, 2.1, 0.0, 0.1]), torch.tensor([[[0, 0, 1, 1, 2, 2]]])
         >>> saliency = torch.tensor([[0.9, 0.9, 0.5, 0.4, 0.1, 0.0]])
-        >>> [Cut()(saliency, kept, values, levels, torch.ones(4), r2)[1] for r2 in (0.5, 0.9)]
+        >>> [Cut()(saliency, Copies(kept, values, levels, torch.ones(4)), r2)[1] for r2 in (0.5, 0.9)]
         [{'named': 0.3333333432674408}, {}]
     """
 
@@ -368,46 +367,29 @@ class Cut:
     uncut: float = 0.85
     largest: float = 0.45
 
-    def region(
-        self,
-        saliency: Float[Tensor, "h w"],
-        kept: Bool[Tensor, "n j"],
-        values: Float[Tensor, " n"],
-        levels: Int[Tensor, "p h w"],
-        weight: Float[Tensor, " n"],
-        r2: float,
-    ) -> Bool[Tensor, "h w"]:
+    def region(self, saliency: Float[Tensor, "h w"], copies: Copies, r2: float) -> Bool[Tensor, "h w"]:
         """What the map names where it is cut, whether or not it will be; with ``largest=0``, by the default ``largest``.
 
         A flat map names nothing. See :meth:`__call__` for the arguments.
         """
         largest = self.largest or Cut.largest
-        return cut_out(saliency, kept, values, levels, weight, largest, self._complement(r2), self.separation) > 0.5
+        return cut_out(saliency, copies, largest, self._complement(r2), self.separation) > 0.5
 
     def __call__(
-        self,
-        saliency: Float[Tensor, "h w"],
-        kept: Bool[Tensor, "n j"],
-        values: Float[Tensor, " n"],
-        levels: Int[Tensor, "p h w"],
-        weight: Float[Tensor, " n"],
-        r2: float,
+        self, saliency: Float[Tensor, "h w"], copies: Copies, r2: float
     ) -> tuple[Float[Tensor, "h w"], dict[str, float]]:
         """The map, cut, and, where it is more cut than graded, ``named``: the share of the places over one half.
 
         Args:
             saliency: any scale.
-            kept: see :func:`cut_out`, as ``values``, ``levels`` and ``weight``.
-            values: the answers.
-            levels: the partitions.
-            weight: of each copy.
+            copies: see :func:`cut_out`.
             r2: how far places add up, see :class:`Additive`.
         """
         if not self.largest:
             return saliency, {}
         share = bounded(r2)
         graded = GRADED + (1 - GRADED) * min(max((share - self.uncut + _BAND) / (2 * _BAND), 0.0), 1.0)
-        cut = cut_out(saliency, kept, values, levels, weight, self.largest, self._complement(r2), self.separation, graded=graded)
+        cut = cut_out(saliency, copies, self.largest, self._complement(r2), self.separation, graded=graded)
         return cut, {"named": (cut > 0.5).float().mean().item()} if graded < 0.5 else {}
 
     def _complement(self, r2: float) -> float:
@@ -434,26 +416,24 @@ def _between(ranked: Float[Tensor, " places"], sizes: Int[Tensor, " s"]) -> Floa
 
 
 def _shares_kept(
-    order: Int[Tensor, " places"], sizes: Int[Tensor, " s"], kept: Bool[Tensor, "n j"], levels: Int[Tensor, "p h w"]
+    order: Int[Tensor, " places"], sizes: Int[Tensor, " s"], copies: Copies
 ) -> tuple[Float[Tensor, "n s"], Float[Tensor, "n s"]]:
     """Of the first so many places of ``order``, and of the others, the share that each copy kept."""
-    segments, steps = kept.shape[1], len(sizes) + 1
+    segments, steps = copies.kept.shape[1], len(sizes) + 1
     step = torch.empty_like(order)  # the first of the sizes that a place is counted in
     step[order] = torch.bucketize(torch.arange(len(order)), sizes, right=True)
-    counts = (levels.flatten(1) * steps + step).flatten().bincount(minlength=segments * steps)
+    counts = (copies.levels.flatten(1) * steps + step).flatten().bincount(minlength=segments * steps)
     area = counts.view(segments, steps).double().cumsum(1)
     inside, outside = area[:, :-1], area[:, -1:] - area[:, :-1]
-    rows = kept.double()
+    rows = copies.kept.double()
     return rows @ inside / sizes, rows @ outside / (len(order) - sizes)
 
 
-def _correlation(
-    shares: Float[Tensor, "n s"], values: Float[Tensor, " n"], group: Int[Tensor, " n"], weight: Float[Tensor, " n"]
-) -> Float[Tensor, " s"]:
-    """Of each column with the values, weighted, within the groups; 0 where it is negative or either is constant."""
-    weight = weight.double()
+def _correlation(shares: Float[Tensor, "n s"], copies: Copies) -> Float[Tensor, " s"]:
+    """Of each column with the answers, weighted, within the groups; 0 where it is negative or either is constant."""
+    weight, group = copies.weight.double(), _groups(copies)
     share = _shares(group, weight)
-    shares, answers = (_centred(each.double(), group, share) for each in (shares, values[:, None]))
+    shares, answers = (_centred(each.double(), group, share) for each in (shares, copies.values[:, None]))
     size = ((weight @ shares**2) * (weight @ answers**2)).sqrt()
     return ((weight * answers[:, 0]) @ shares / size.clamp_min(1e-12)).clamp_min(0)
 

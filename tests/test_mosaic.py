@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import jaxtyping
@@ -26,7 +27,7 @@ from dax_lightning.dax.mosaic import SegmentMask
 from dax_lightning.errors import InputError, SingleSegment
 from dax_lightning.learnable import class_profile, learnable
 from dax_lightning.metrics.sensitivity import rank_correlation
-from dax_lightning.mosaic import Mosaic, additive, averaged_within, cut_out, kept_minus_removed, stacked, standardised
+from dax_lightning.mosaic import Copies, Mosaic, additive, averaged_within, cut_out, kept_minus_removed, stacked, standardised
 from dax_lightning.perturb import Perturber, closeness, filled, level_of, painted
 from dax_lightning.segment import ColourClusters, Felzenszwalb, FromCase, Grid
 from tests.conftest import ROOT, QuarterBox
@@ -256,7 +257,8 @@ def test_a_profile_that_is_about_something_else_is_not_learned(share, noisy_imag
     levels, answers = about_another_place(noisy_image, share)
     profile = class_profile(answers)
     assert profile is not None
-    r2 = [additive(answers.kept, values, levels, answers.weight).r2 for values in (log_odds(answers.probability), profile)]
+    own = Copies(answers.kept, log_odds(answers.probability), levels, answers.weight)
+    r2 = [additive(each).r2 for each in (own, replace(own, values=profile))]
     assert r2[1] > r2[0]
     found = learnable(answers, levels, "profile")
     assert found.notes["profile"] is False
@@ -293,7 +295,8 @@ def test_the_profile_is_learned_where_places_foretell_it_better(noisy_image):
     found = learnable(answers, levels, "profile")
     profile = class_profile(answers)
     assert profile is not None
-    r2 = [additive(answers.kept, values, levels, answers.weight).r2 for values in (log_odds(answers.probability), profile)]
+    own = Copies(answers.kept, log_odds(answers.probability), levels, answers.weight)
+    r2 = [additive(each).r2 for each in (own, replace(own, values=profile))]
     assert r2[1] > r2[0] + 0.1
     assert found.notes["profile"] is True
     assert 0 < found.notes["profile_correlation"] < 0.9
@@ -350,14 +353,12 @@ def test_masks_and_evidence_learn_the_profile_and_the_ridge_and_the_cut_the_targ
     torch.testing.assert_close(data.teacher, data.targets(profile))
     trained = data.teacher[data.train_rows]
     assert (trained.mean().item(), trained.std(correction=0).item()) == pytest.approx((0, 1), abs=1e-4)
-    torch.testing.assert_close(
-        dax._effect(data, dax._module(data)), kept_minus_removed(data.kept, data.teacher, data.segments, data.weight)
-    )
+    torch.testing.assert_close(dax._effect(data, dax._module(data)), kept_minus_removed(copies_of(data, data.teacher)))
     recorder = Recorder(lambda: torch.zeros(8, 8))
     recorder.masks.append(torch.zeros(8, 8))
     made = dax._read(data.x, data, dax._module(data), recorder)
-    for _, values, *_ in (asked[0], cut[0]):
-        torch.testing.assert_close(values, log_odds(data.probability))
+    for copies, *_ in (asked[0], cut[0]):
+        torch.testing.assert_close(copies.values, log_odds(data.probability))
     assert made.notes["profile"] is True
 
 
@@ -369,13 +370,13 @@ def test_rivals_may_learn_the_profile_too(kind, noisy_image, monkeypatch):
     plain = Perturber(fill="zeros", weight="uniform")
     rival = kind(ManyClasses(), FIXED, plain, q=90, targets="profile", averaged=0, cut=True)
     made, levels = rival.explain(noisy_image, 0), FIXED(noisy_image)
-    kept, profile = answered[0].kept, class_profile(answered[0])
+    profile = class_profile(answered[0])
     assert profile is not None
-    expected = rival._map(kept, profile, levels, torch.ones(90), level_of(levels, noisy_image))[0]
+    own = Copies(answered[0].kept, log_odds(answered[0].probability), levels, torch.ones(90))
+    expected = rival._map(replace(own, values=profile), level_of(levels, noisy_image))[0]
     torch.testing.assert_close(made.saliency, expected)
-    own = log_odds(answered[0].probability)
-    torch.testing.assert_close(cut[0][1], own)
-    assert cut[0][-1] == additive(kept, own, levels, torch.ones(90)).r2
+    torch.testing.assert_close(cut[0][0].values, own.values)
+    assert cut[0][1] == additive(own).r2
     assert made.notes["profile"] is True
 
 
@@ -409,8 +410,8 @@ def test_the_maps_of_rivals_can_be_cut_as_dax_cuts_its_own(kind, noisy_image, mo
     whole, cut = (
         kind(QuarterBox(), FIXED, Perturber(fill="zeros"), q=60, cut=cut).explain(noisy_image, 0) for cut in (False, True)
     )
-    kept, values, levels, weight = asked[-1]
-    wanted, notes = many.Cut()(whole.saliency, kept, values, levels, weight, 0.5)
+    (copies,) = asked[-1]
+    wanted, notes = many.Cut()(whole.saliency, copies, 0.5)
     torch.testing.assert_close(cut.saliency, wanted)
     assert cut.notes["named"] == notes["named"]
     assert "named" not in whole.notes
@@ -463,7 +464,7 @@ def test_the_segment_means_of_several_partitions_are_averaged():
 
 def test_kept_minus_removed_is_the_difference_of_two_means():
     kept, values, weight = random_kept(60), torch.randn(60), torch.rand(60) + 0.1
-    found = kept_minus_removed(kept, values, LEVELS, weight)
+    found = kept_minus_removed(Copies(kept, values, LEVELS, weight))
     for row, column in ((0, 0), (5, 7), (11, 3)):
         shown = torch.tensor([bool(k[LEVELS[:, row, column]].any()) for k in kept])
         mean = [(weight * values)[rows].sum() / weight[rows].sum() for rows in (shown, ~shown)]
@@ -483,7 +484,7 @@ def copies_of_cells(side, n, spoken_for):
     """Random copies of a picture whose every place is a segment; the answers are the share kept of some places."""
     levels = torch.arange(side * side).view(1, side, side)
     kept = torch.rand(n, side * side) < 0.3 + 0.4 * torch.rand(n, 1)
-    return kept, kept[:, spoken_for.flatten()].float().mean(1), levels, torch.ones(n)
+    return Copies(kept, kept[:, spoken_for.flatten()].float().mean(1), levels, torch.ones(n))
 
 
 @pytest.mark.parametrize(("height", "width"), [(2, 3), (5, 8), (8, 10)])
@@ -493,7 +494,7 @@ def test_the_cut_is_as_large_as_what_the_answers_are_about(height, width):
     saliency = torch.rand(20, 20) * 0.8 + truth * 0.8  # no gap between the two groups
     size = truth.sum().item()
     saliency[truth] = saliency[truth].clamp_min(saliency[~truth].max() + 0.01)
-    cut = cut_out(saliency, *copies_of_cells(20, 600, truth))
+    cut = cut_out(saliency, copies_of_cells(20, 600, truth))
     assert torch.equal(cut.flatten().argsort(), saliency.flatten().argsort())
     assert 0 <= cut.min() <= cut.max() <= 1
     assert (cut > 0.5).sum().item() == pytest.approx(size, rel=0.25)
@@ -506,7 +507,8 @@ def test_the_shares_and_correlations_by_plain_lines():
     values, weight = torch.randn(80) + kept[:, LEVELS[0, 0, 0]].float(), torch.rand(80) + 0.1
     shown = kept[:, LEVELS].any(1).flatten(1).double()
     order, sizes = saliency.flatten().argsort(descending=True), torch.tensor([1, 17, 60])
-    found, group = many._shares_kept(order, sizes, kept, LEVELS), many._groups(kept, LEVELS)
+    copies = Copies(kept, values, LEVELS, weight)
+    found, group = many._shares_kept(order, sizes, copies), many._groups(copies)
     for column, size in enumerate(sizes.tolist()):
         for shares, part in zip(found, (order[:size], order[size:]), strict=True):
             mean = shown[:, part].mean(1)
@@ -516,7 +518,7 @@ def test_the_shares_and_correlations_by_plain_lines():
                 mine = (group == number).numpy()
                 there[:, mine] -= np.average(there[:, mine], axis=1, weights=weight[mine])[:, None]
             c = (there * weight.numpy()) @ there.T
-            r = many._correlation(shares, values, group, weight)[column].item()
+            r = many._correlation(shares, copies)[column].item()
             assert r == pytest.approx(max(0.0, c[0, 1] / (c[0, 0] * c[1, 1]) ** 0.5), abs=1e-6)
 
 
@@ -524,21 +526,21 @@ def test_copies_of_a_partition_are_compared_with_each_other():
     kept = random_kept(60)
     kept[5] = False
     partition = torch.where(kept.any(1), level_of(LEVELS, X)[kept.int().argmax(1)], -1)
-    found = many._groups(kept, LEVELS)
+    found = many._groups(Copies(kept, torch.zeros(60), LEVELS, torch.ones(60)))
     assert torch.equal(found[:, None] == found, partition[:, None] == partition)
 
 
 def where_places_add_up(n, noise=0.0):
-    """Copies; answers that are a sum over the kept places, and something else for each partition; what a place adds; weights."""
+    """Copies whose answers are a sum over the kept places, and something else for each partition; what a place adds."""
     adds, kept = torch.rand(SIDE, SIDE), random_kept(n)
     adds[2:5, 6:9] += 3
     values = (kept[:, LEVELS].any(1) * adds).mean((1, 2)) + level_of(LEVELS, X)[kept.int().argmax(1)]
-    return kept, values + noise * torch.randn(n), adds, torch.rand(n) + 0.5
+    return Copies(kept, values + noise * torch.randn(n), LEVELS, torch.rand(n) + 0.5), adds
 
 
 def test_what_places_add_is_found_for_the_segments_of_all_partitions():
-    kept, values, adds, weight = where_places_add_up(800)
-    found = additive(kept, values, LEVELS, weight)
+    copies, adds = where_places_add_up(800)
+    found = additive(copies)
     assert found.r2 > 0.999
     torch.testing.assert_close(sums_over_segments(found.saliency), sums_over_segments(adds), atol=0.1, rtol=0.02)
 
@@ -548,12 +550,13 @@ def sums_over_segments(saliency):
 
 
 def test_fewer_copies_of_each_partition_are_enough_for_all_together():
-    kept, values, adds, weight = where_places_add_up(40, noise=0.02)
+    copies, adds = where_places_add_up(40, noise=0.02)
+    kept, values, weight = copies.kept, copies.values, copies.weight
     level, alone = level_of(LEVELS, X), torch.zeros(21)
     for number in range(3):
         rows = kept[:, level == number].any(1)
         alone[level == number] = weighted_ridge(kept[rows][:, level == number], values[rows], weight[rows], 1e-3).importance
-    together = sums_over_segments(additive(kept, values, LEVELS, weight).saliency)
+    together = sums_over_segments(additive(copies).saliency)
     truth = sums_over_segments(adds)
     assert (together - truth).square().mean() < 0.75 * (alone * SIDE**2 - truth).square().mean()
 
@@ -563,11 +566,11 @@ def overlaps():
     return inside @ inside.T / SIDE**2
 
 
-def refitted(kept, values, weight, penalty):
+def refitted(copies, penalty):
     """By plain lines: what places add, and the R² of fits to all but one copy; a column without a penalty for each partition."""
-    overlap = overlaps()
-    columns, of = kept.double() @ overlap / overlap.diagonal().sqrt(), F.one_hot(many._groups(kept, LEVELS)).double()
-    design, answers, weight = torch.cat([columns, of], 1), values.double(), weight.double()
+    overlap, kept = overlaps(), copies.kept
+    columns, of = kept.double() @ overlap / overlap.diagonal().sqrt(), F.one_hot(many._groups(copies)).double()
+    design, answers, weight = torch.cat([columns, of], 1), copies.values.double(), copies.weight.double()
     fixed = torch.diag(torch.tensor([penalty] * 21 + [1e-9] * of.shape[1], dtype=torch.float64))
 
     def fit(rows):
@@ -587,69 +590,69 @@ def refitted(kept, values, weight, penalty):
 
 @pytest.mark.parametrize("penalty", [1e-3, 1e-1])
 def test_the_regression_and_its_r2_by_plain_lines(penalty, monkeypatch):
-    kept, values, _, weight = where_places_add_up(30, noise=0.05)
-    kept[3] = False  # the only copy that kept nothing: nothing foretells it
-    root, group = weight.double().sqrt(), many._groups(kept, LEVELS)
+    copies, _ = where_places_add_up(30, noise=0.05)
+    copies.kept[3] = False  # the only copy that kept nothing: nothing foretells it
+    root, group = copies.weight.double().sqrt(), many._groups(copies)
     overlap = overlaps()
-    rows = many._centred(kept.double() @ overlap / overlap.diagonal().sqrt(), group, many._shares(group, weight))
+    rows = many._centred(copies.kept.double() @ overlap / overlap.diagonal().sqrt(), group, many._shares(group, copies.weight))
     strongest = torch.linalg.matrix_norm(root[:, None] * rows, 2).item() ** 2
     monkeypatch.setattr(many, "_PENALTIES", torch.tensor([penalty], dtype=torch.float64))
-    found = additive(kept, values, LEVELS, weight)
-    saliency, r2 = refitted(kept, values, weight, penalty * strongest)
+    found = additive(copies)
+    saliency, r2 = refitted(copies, penalty * strongest)
     torch.testing.assert_close(found.saliency, saliency, atol=1e-4, rtol=1e-4)
     assert found.r2 == pytest.approx(r2, abs=1e-6)
 
 
 def test_of_places_that_could_not_be_removed_nothing_is_known():
     places = torch.rand(SIDE, SIDE) < 0.5
-    kept, values, _, weight = where_places_add_up(100, noise=0.1)
-    found = additive(kept, values, LEVELS, weight, places)
-    alone = additive(kept, values, LEVELS[:, places][:, None], weight)  # as if there were no others
+    copies, _ = where_places_add_up(100, noise=0.1)
+    found = additive(copies, places)
+    alone = additive(replace(copies, levels=LEVELS[:, places][:, None]))  # as if there were no others
     assert found.r2 == pytest.approx(alone.r2)
     assert found.saliency[~places].eq(0).all()
     told = found.saliency[places][None]
     assert rank_correlation(told, alone.saliency) > 0.9999
-    assert rank_correlation(told, additive(kept, values, LEVELS, weight).saliency[places][None]) < 0.9999
+    assert rank_correlation(told, additive(copies).saliency[places][None]) < 0.9999
 
 
 def test_the_penalty_is_the_best_for_copies_left_out(monkeypatch):
-    kept, values, _, weight = where_places_add_up(60, noise=0.1)
-    best = additive(kept, values, LEVELS, weight).r2
+    copies, _ = where_places_add_up(60, noise=0.1)
+    best = additive(copies).r2
     tried = []
     for penalty in many._PENALTIES.tolist():
         monkeypatch.setattr(many, "_PENALTIES", torch.tensor([penalty], dtype=torch.float64))
-        tried.append(additive(kept, values, LEVELS, weight).r2)
+        tried.append(additive(copies).r2)
     assert best == pytest.approx(max(tried))
     assert min(tried) < best - 0.01
 
 
 def test_nothing_is_foretold_of_answers_by_chance():
-    for copies in (15, 60, 300):  # fewer than there are segments, too
-        assert additive(random_kept(copies), torch.randn(copies), LEVELS, torch.ones(copies)).r2 < 0.2
+    for n in (15, 60, 300):  # fewer than there are segments, too
+        assert additive(Copies(random_kept(n), torch.randn(n), LEVELS, torch.ones(n))).r2 < 0.2
 
 
 def test_weights_count_as_copies_do(monkeypatch):
     monkeypatch.setattr(many, "_PENALTIES", torch.tensor([0.1], dtype=torch.float64))
-    kept, values, _, _ = where_places_add_up(60, noise=0.05)
+    copies, _ = where_places_add_up(60, noise=0.05)
     heavy = torch.ones(60)
     heavy[:20] = 2
     several = torch.cat([torch.arange(60), torch.arange(20)])
-    repeated = additive(kept[several], values[several], LEVELS, torch.ones(80)).saliency
-    torch.testing.assert_close(additive(kept, values, LEVELS, heavy).saliency, repeated)
+    repeated = additive(Copies(copies.kept[several], copies.values[several], LEVELS, torch.ones(80))).saliency
+    torch.testing.assert_close(additive(replace(copies, weight=heavy)).saliency, repeated)
 
 
 @pytest.mark.parametrize("values", [torch.zeros(60), torch.full((60,), 3.3)])
 def test_answers_that_are_all_the_same_add_nothing(values):
-    found = additive(random_kept(60), values, LEVELS, torch.ones(60))
+    found = additive(Copies(random_kept(60), values, LEVELS, torch.ones(60)))
     assert found.r2 == 0
     assert found.saliency.eq(0).all()
 
 
 def test_what_a_partition_answers_on_average_moves_no_cut():
-    kept, values, adds, weight = where_places_add_up(300)
-    of = level_of(LEVELS, X)[kept.int().argmax(1)]
-    cut = cut_out(adds, kept, values, LEVELS, weight)
-    torch.testing.assert_close(cut, cut_out(adds, kept, values + 10.0 * of, LEVELS, weight))
+    copies, adds = where_places_add_up(300)
+    of = level_of(LEVELS, X)[copies.kept.int().argmax(1)]
+    moved = replace(copies, values=copies.values + 10.0 * of)
+    torch.testing.assert_close(cut_out(adds, copies), cut_out(adds, moved))
 
 
 def test_equal_places_are_named_together_and_no_more_than_the_largest_share():
@@ -657,33 +660,33 @@ def test_equal_places_are_named_together_and_no_more_than_the_largest_share():
     saliency = torch.tensor([9.0, 8, 7, 6, 5, 4, 3, 2, 1])[levels[0]]
     assert many._sizes(saliency.flatten().sort(descending=True).values, 0.45).tolist() == [100, 200, 300, 400]
     kept = torch.rand(200, 9) < 0.5
-    values = kept[:, :6].float().mean(1)  # what is more than may be named
-    cut = cut_out(saliency, kept, values, levels, torch.ones(200))
+    copies = Copies(kept, kept[:, :6].float().mean(1), levels, torch.ones(200))  # about more than may be named
+    cut = cut_out(saliency, copies)
     assert (cut > 0.5).sum() == 400
     assert not ((cut > 0.2) & (cut < 0.8)).any()
     half = (levels[0] > 4).float()  # not even the first run of equals is small enough
-    assert (cut_out(half, kept, values, levels, torch.ones(200)) > 0.5).sum() == 400
+    assert (cut_out(half, copies) > 0.5).sum() == 400
 
 
 @pytest.mark.parametrize("largest", [0.0, 0.6, -1.0, float("nan")])
 def test_a_bad_largest_share_is_named(largest):
     truth = torch.arange(400).view(20, 20) < 80
     with pytest.raises(InputError, match=f"largest={largest}: wanted a share over 0"):
-        cut_out(truth.float(), *copies_of_cells(20, 50, truth), largest=largest)
+        cut_out(truth.float(), copies_of_cells(20, 50, truth), largest=largest)
 
 
 def test_no_more_than_the_largest_share_is_named():
     truth = torch.arange(400).view(20, 20) < 320
     saliency = torch.rand(20, 20) * 0.3 + truth
     copies = copies_of_cells(20, 600, truth)
-    named = [(cut_out(saliency, *copies, largest=largest) > 0.5).float().mean().item() for largest in (0.45, 0.1)]
+    named = [(cut_out(saliency, copies, largest=largest) > 0.5).float().mean().item() for largest in (0.45, 0.1)]
     assert named == pytest.approx([0.45, 0.1], abs=0.04)  # the mask has soft edges
-    assert cut_out(torch.ones(20, 20), *copies).eq(0).all()
+    assert cut_out(torch.ones(20, 20), copies).eq(0).all()
 
 
 def test_what_is_named_of_a_large_object_lies_over_mean_plus_one_std():
     truth = torch.arange(400).view(20, 20) < 170
-    cut = cut_out(torch.linspace(1, 0, 400).view(20, 20), *copies_of_cells(20, 600, truth), complement=4.0)
+    cut = cut_out(torch.linspace(1, 0, 400).view(20, 20), copies_of_cells(20, 600, truth), complement=4.0)
     named, over = (cut > 0.5).sum().item(), (cut > cut.mean() + cut.std(correction=0)).sum().item()
     assert named > 150
     assert over > 0.95 * named
@@ -691,10 +694,10 @@ def test_what_is_named_of_a_large_object_lies_over_mean_plus_one_std():
 
 def test_a_complement_that_must_not_explain_makes_the_mask_larger():
     truth = torch.arange(400).view(20, 20) < 100
-    kept, values, levels, weight = copies_of_cells(20, 600, truth)
-    values = values + 0.5 * kept[:, 100:160].float().mean(1)  # a weaker part
+    copies = copies_of_cells(20, 600, truth)
+    copies = replace(copies, values=copies.values + 0.5 * copies.kept[:, 100:160].float().mean(1))  # a weaker part
     saliency = torch.linspace(1, 0, 400).view(20, 20)
-    named = [(cut_out(saliency, kept, values, levels, weight, complement=c) > 0.5).sum().item() for c in (0.0, 0.5, 2.0)]
+    named = [(cut_out(saliency, copies, complement=c) > 0.5).sum().item() for c in (0.0, 0.5, 2.0)]
     assert named == sorted(named)
     assert named[0] < named[-1]
 
@@ -713,9 +716,8 @@ def test_what_lies_between_the_parts_by_plain_lines(offset):
 def test_where_the_answers_do_not_tell_the_cut_parts_the_map():
     saliency = torch.rand(20, 20) * 0.1
     saliency[:4, :5] += 1
-    kept, _, levels, weight = copies_of_cells(20, 200, saliency > 0.5)
-    silent = torch.zeros(200)
-    named = [(cut_out(saliency, kept, silent, levels, weight, separation=value) > 0.5).sum().item() for value in (0.0, 0.3)]
+    silent = replace(copies_of_cells(20, 200, saliency > 0.5), values=torch.zeros(200))
+    named = [(cut_out(saliency, silent, separation=value) > 0.5).sum().item() for value in (0.0, 0.3)]
     assert named[0] != 20
     assert named[1] == 20
 
@@ -787,6 +789,11 @@ def test_few_copies_train_as_long_as_many(noisy_image):
     assert 0 < notes["named"] <= 0.45
 
 
+def copies_of(data, values):
+    """Those that were asked about first."""
+    return Copies(data.kept, values, data.segments, data.weight)
+
+
 def mosaic_and_data(mosaic_=FIXED, **settings):
     dax = MosaicDax(QuarterBox(), mosaic_, **{"q": 60, "student_copies": 500, "adaptive": 0.0, **settings})
     data = dax._data(torch.rand(3, 32, 32), 0, torch.Generator().manual_seed(3), None)
@@ -816,7 +823,7 @@ def test_students_answer_without_chance_and_without_a_query():
 @pytest.mark.parametrize("weight", ["uniform", "lime"])
 def test_the_evidence_is_the_students_where_they_are_right_and_the_real_where_they_are_silent(space, weight, monkeypatch):
     dax, data = mosaic_and_data(perturber=Perturber(fill="zeros", weight=weight), targets=space)
-    module, few = dax._module(data), kept_minus_removed(data.kept, data.teacher, data.segments, data.weight)
+    module, few = dax._module(data), kept_minus_removed(copies_of(data, data.teacher))
     dax.student_copies, many = 0, dax.student_copies
     assert torch.equal(dax._effect(data, module), few)
 
@@ -836,7 +843,7 @@ def test_the_evidence_is_the_students_where_they_are_right_and_the_real_where_th
     more = dax.perturber.subsets(many, level, data.generator)
     weights = dax.perturber.closeness(more, level)
     assert (weights.min() < 1) == (weight == "lime")
-    torch.testing.assert_close(found, kept_minus_removed(more, truly(more), data.segments, weights))
+    torch.testing.assert_close(found, kept_minus_removed(Copies(more, truly(more), data.segments, weights)))
 
 
 @pytest.mark.parametrize("weight", ["uniform", "lime"])
@@ -849,12 +856,13 @@ def test_the_map_is_cut_by_the_answers_and_their_weights(weight):
     dax.cut = many.Cut(uncut=2.0, largest=0.0)
     graded = dax._read(data.x, data, module, recorder)
     dax.cut = many.Cut(uncut=2.0)
-    asked = (data.kept, data.learned.own, data.segments, data.weight)
+    asked = copies_of(data, data.learned.own)
+    r2 = additive(asked).r2
     assert "named" not in graded.notes
-    assert graded.notes["additive_r2"] == additive(*asked).r2
+    assert graded.notes["additive_r2"] == r2
     torch.testing.assert_close(
         dax._read(data.x, data, module, recorder).saliency,
-        cut_out(graded.saliency, *asked, complement=4 * (1 - min(max(additive(*asked).r2, 0), 0.99)), separation=0.3),
+        cut_out(graded.saliency, asked, complement=4 * (1 - min(max(r2, 0), 0.99)), separation=0.3),
     )
 
 
@@ -884,11 +892,11 @@ def test_the_rival_is_the_regression_alone(noisy_image, monkeypatch):
     given = []
     monkeypatch.setattr(rivals, "additive", lambda *asked: given.append(asked) or additive(*asked))
     made = RidgeOnMosaic(QuarterBox(), FIXED, Perturber(fill="zeros", weight="lime"), q=90).explain(noisy_image, 0)
-    kept, _, levels, weight = given[0]
-    assert len(kept) == 90
-    assert weight.min() < 1
-    adds = additive(*given[0])
-    torch.testing.assert_close(made.saliency, averaged_within(adds.saliency, levels))
+    (copies,) = given[0]
+    assert len(copies.kept) == 90
+    assert copies.weight.min() < 1
+    adds = additive(copies)
+    torch.testing.assert_close(made.saliency, averaged_within(adds.saliency, copies.levels))
     assert made.notes["additive_r2"] == adds.r2
 
 
@@ -1021,12 +1029,12 @@ def test_the_region_is_what_the_map_names_where_it_is_cut():
     asked = copies_of_cells(20, 200, truth)
     saliency = truth + 0.1 * torch.rand(20, 20)
     for r2 in (0.2, 0.8):
-        region = many.Cut().region(saliency, *asked, r2)
-        assert torch.equal(region, many.Cut(uncut=2.0)(saliency, *asked, r2)[0] > 0.5)
-        assert torch.equal(region, many.Cut(largest=0.0).region(saliency, *asked, r2))
-        assert many.Cut(largest=0.1).region(saliency, *asked, r2).float().mean() < 0.11 < region.float().mean()
-    assert torch.equal(many.Cut(uncut=0.0).region(saliency, *asked, 0.8), region)  # also where the map stays graded
-    assert not many.Cut().region(torch.ones(20, 20), *asked, 0.5).any()
+        region = many.Cut().region(saliency, asked, r2)
+        assert torch.equal(region, many.Cut(uncut=2.0)(saliency, asked, r2)[0] > 0.5)
+        assert torch.equal(region, many.Cut(largest=0.0).region(saliency, asked, r2))
+        assert many.Cut(largest=0.1).region(saliency, asked, r2).float().mean() < 0.11 < region.float().mean()
+    assert torch.equal(many.Cut(uncut=0.0).region(saliency, asked, 0.8), region)  # also where the map stays graded
+    assert not many.Cut().region(torch.ones(20, 20), asked, 0.5).any()
 
 
 @pytest.mark.parametrize(
@@ -1135,14 +1143,13 @@ def test_the_rest_counts_as_far_as_its_places_add_up_not_at_the_edge_and_where_t
     made = dax._read(data.x, data, module, recorder)
     assert data.black_box.queries == seen + 30
     assert made.notes["beside_r2"] == r2
-    (first, last), (asked,) = given, regions
-    kept, values, levels, weight, rest = last
-    assert torch.equal(weight, closeness(kept, level_of(levels, data.x)))
+    ((first,), (last, rest)), ((before, *asked),) = given, regions
+    assert torch.equal(last.weight, closeness(last.kept, level_of(last.levels, data.x)))
     assert torch.equal(rest, ~region)
-    counts = 20 * (values.std() / data.learned.own.std()).item()
+    counts = 20 * (last.values.std() / data.learned.own.std()).item()
     assert 0.1 < counts < 0.9  # hardly anything hangs on the rest here
-    assert all(one is other for one, other in zip(asked[1:5], first, strict=True))
-    assert asked[5] == r2
+    assert asked[0] is first
+    assert asked[1] == r2
 
     dax.adaptive = 0.0
     plain = dax._read(data.x, data, module, recorder)
@@ -1151,8 +1158,7 @@ def test_the_rest_counts_as_far_as_its_places_add_up_not_at_the_edge_and_where_t
     def outside(saliency):
         return torch.where(region, 0.0, (saliency - saliency[~region].mean()) / saliency[~region].std(correction=0))
 
-    before = asked[0]  # without what supports the answer
-    torch.testing.assert_close(before.mean(), torch.tensor(0.0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(before.mean(), torch.tensor(0.0), atol=1e-5, rtol=0)  # without what supports the answer
     far = (before[region].min() - before).clamp(0, 1)
     told = outside(averaged_within(outside(adds), data.segments))
     torch.testing.assert_close(made.saliency, plain.saliency + 2.0 * against * counts * root * far * told)

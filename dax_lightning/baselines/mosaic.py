@@ -6,10 +6,11 @@ comparison tells methods apart, hardly perturbations, and not edges. Inside :met
 """
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dax_lightning.answers import ask
@@ -20,6 +21,7 @@ from dax_lightning.errors import InputError
 from dax_lightning.explainer import Explainer, Found
 from dax_lightning.learnable import MosaicTargets, check_targets, learnable
 from dax_lightning.mosaic import (
+    Copies,
     Cut,
     Mosaic,
     additive,
@@ -90,30 +92,23 @@ class OnMosaic(Explainer):
         notes = {"segments": answers.kept.shape[1], **learned.notes}
         if all_same(learned.own):
             return Found(torch.zeros(x.shape[1:]), score, levels[0], notes)
-        saliency, r2 = self._map(answers.kept, learned.values, levels, answers.weight, level_of(levels, x))
+        own = Copies(answers.kept, learned.own, levels, answers.weight)
+        saliency, r2 = self._map(replace(own, values=learned.values), level_of(levels, x))
         for _ in range(self.averaged):
             saliency = averaged_within(saliency, outlined)
         if self.cut or r2 is not None:
-            own = (answers.kept, learned.own, levels, answers.weight)
             if r2 is None or learned.values is not learned.own:
-                r2 = additive(*own).r2
+                r2 = additive(own).r2
             notes["additive_r2"] = r2
             if self.cut:
-                saliency, named = Cut()(saliency, *own, r2)
+                saliency, named = Cut()(saliency, own, r2)
                 notes |= named
         return Found(saliency, score, levels[0], notes)
 
     @abstractmethod
-    def _map(
-        self,
-        kept: Bool[Tensor, "n j"],
-        values: Float[Tensor, " n"],
-        levels: Int[Tensor, "p h w"],
-        weight: Float[Tensor, " n"],
-        level: Int[Tensor, " j"],
-    ) -> tuple[Float[Tensor, "h w"], float | None]:
-        """The map before it is averaged, and :func:`additive`'s R² of ``values`` where it is known; ``values`` are what is
-        learned of the answers, not all the same."""
+    def _map(self, copies: Copies, level: Int[Tensor, " j"]) -> tuple[Float[Tensor, "h w"], float | None]:
+        """The map before it is averaged, and :func:`additive`'s R² where it is known; the copies' values are what is learned of
+        the answers, not all the same."""
 
 
 class RiseOnMosaic(OnMosaic):
@@ -133,8 +128,8 @@ class RiseOnMosaic(OnMosaic):
 
     name: ClassVar[str] = "rise_mosaic"
 
-    def _map(self, kept, values, levels, weight, level):
-        return kept_minus_removed(kept, values, levels, weight), None
+    def _map(self, copies, level):
+        return kept_minus_removed(copies), None
 
 
 class LimeOnMosaic(OnMosaic):
@@ -174,14 +169,15 @@ class LimeOnMosaic(OnMosaic):
         check_ridge(alpha, None)
         self.alpha = alpha
 
-    def _map(self, kept, values, levels, weight, level):
+    def _map(self, copies, level):
+        kept, values, weight = copies.kept, copies.values, copies.weight
         importance = torch.zeros(len(level))
-        for number in range(len(levels)):
+        for number in range(len(copies.levels)):
             own = level == number
             rows = kept[:, own].any(1)  # a copy that kept nothing tells no partition from another
             if rows.sum() > 1:
                 importance[own] = weighted_ridge(kept[rows][:, own], values[rows], weight[rows], self.alpha).importance
-        return importance[levels].mean(0), None
+        return importance[copies.levels].mean(0), None
 
 
 class RidgeOnMosaic(OnMosaic):
@@ -202,6 +198,6 @@ class RidgeOnMosaic(OnMosaic):
 
     name: ClassVar[str] = "ridge_mosaic"
 
-    def _map(self, kept, values, levels, weight, level):
-        adds = additive(kept, values, levels, weight)
+    def _map(self, copies, level):
+        adds = additive(copies)
         return adds.saliency, adds.r2

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ from dax_lightning.device import one_thread
 from dax_lightning.errors import InputError
 from dax_lightning.learnable import MosaicTargets, check_targets, learnable
 from dax_lightning.mosaic import (
+    Copies,
     Cut,
     Mosaic,
     additive,
@@ -252,22 +254,22 @@ class MosaicDax(Distiller):
         learned = standardised(averaged_within(averaged_within(learned, data.outlined), data.outlined))
         if self.evidence:
             learned = learned + self.evidence * standardised(self._effect(data, module))
-        own = (data.kept, data.learned.own, data.segments, data.weight)
-        adds = additive(*own)
+        own = Copies(data.kept, data.learned.own, data.segments, data.weight)
+        adds = additive(own)
         share = bounded(adds.r2)
         learned = learned + self.additive * (share / (1 - share)) ** 3 * standardised(adds.saliency)
         learned = standardised(averaged_within(learned, data.outlined))
         notes = {"additive_r2": adds.r2, **data.learned.notes}
         beside = torch.zeros_like(learned)
         if self.q > self.asked_first:
-            region = self.cut.region(learned, *own, adds.r2)
+            region = self.cut.region(learned, own, adds.r2)
             edge = learned[region].min() if region.any() else learned.max()
             told, notes["beside_r2"] = self._beside(data, ~region)
             beside = self.beside * min(1.0, 2 * (1 - data.score)) * (edge - learned).clamp(0, 1) * told
         if self.support:
             added = standardised(averaged_within(adds.saliency, data.outlined))
             learned = learned + self.support * math.sqrt(share) * (added + added.relu())
-        saliency, named = self.cut(learned + beside, *own, adds.r2)
+        saliency, named = self.cut(learned + beside, own, adds.r2)
         return Reading(saliency, {**notes, **named}, torch.stack(recorder.masks))
 
     def _beside(self, data: PerturbationDataModule, rest: Bool[Tensor, "h w"]) -> tuple[Float[Tensor, "h w"], float]:
@@ -278,7 +280,7 @@ class MosaicDax(Distiller):
         size, watched = self.perturber.batch_size, self.training.watched
         said = ask_kept(self.black_box, data.x, fill, data.segments, kept, data.target, size, watched)
         values = in_space(said, self.targets)
-        adds = additive(kept, values, data.segments, self.perturber.closeness(kept, level), rest)
+        adds = additive(Copies(kept, values, data.segments, self.perturber.closeness(kept, level)), rest)
         averaged = averaged_within(_standardised_in(adds.saliency, rest), data.outlined)  # the others are 0: its mean
         counts = min(1.0, _FULL * (values.std() / data.learned.own.std()).item())
         return counts * math.sqrt(bounded(adds.r2)) * _standardised_in(averaged, rest), adds.r2
@@ -293,13 +295,14 @@ class MosaicDax(Distiller):
 
     def _effect(self, data: PerturbationDataModule, module: DaxModule) -> Float[Tensor, "h w"]:
         """The difference of mean answers: the students' to many copies, and what they get wrong on the real ones."""
+        asked = Copies(data.kept, data.teacher, data.segments, data.weight)
         if not self.student_copies:
-            return kept_minus_removed(data.kept, data.teacher, data.segments, data.weight)
+            return kept_minus_removed(asked)
         level = level_of(data.segments, data.x)
         more = self.perturber.subsets(self.student_copies, level, data.generator)
-        said = kept_minus_removed(more, _answers(module, data, more), data.segments, self.perturber.closeness(more, level))
-        wrong = data.teacher - _answers(module, data, data.kept)
-        return said + kept_minus_removed(data.kept, wrong, data.segments, data.weight)
+        said = Copies(more, _answers(module, data, more), data.segments, self.perturber.closeness(more, level))
+        wrong = replace(asked, values=data.teacher - _answers(module, data, data.kept))
+        return kept_minus_removed(said) + kept_minus_removed(wrong)
 
 
 def _standardised_in(saliency: Float[Tensor, "h w"], places: Bool[Tensor, "h w"]) -> Float[Tensor, "h w"]:
