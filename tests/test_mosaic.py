@@ -373,7 +373,7 @@ def test_rivals_may_learn_the_profile_too(kind, noisy_image, monkeypatch):
     profile = class_profile(answered[0])
     assert profile is not None
     own = Copies(answered[0].kept, log_odds(answered[0].probability), levels, torch.ones(90))
-    expected = rival._map(replace(own, values=profile), level_of(levels, noisy_image))[0]
+    expected = rival._map(replace(own, values=profile))[0]
     torch.testing.assert_close(made.saliency, expected)
     torch.testing.assert_close(cut[0][0].values, own.values)
     assert cut[0][1] == additive(own).r2

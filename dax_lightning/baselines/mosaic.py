@@ -28,7 +28,7 @@ from dax_lightning.mosaic import (
     averaged_within,
     kept_minus_removed,
 )
-from dax_lightning.perturb import MIXED, Perturber, level_of
+from dax_lightning.perturb import MIXED, Perturber
 
 
 class OnMosaic(Explainer):
@@ -93,7 +93,7 @@ class OnMosaic(Explainer):
         if all_same(learned.own):
             return Found(torch.zeros(x.shape[1:]), score, levels[0], notes)
         own = Copies(answers.kept, learned.own, levels, answers.weight)
-        saliency, r2 = self._map(replace(own, values=learned.values), level_of(levels, x))
+        saliency, r2 = self._map(replace(own, values=learned.values))
         for _ in range(self.averaged):
             saliency = averaged_within(saliency, outlined)
         if self.cut or r2 is not None:
@@ -106,7 +106,7 @@ class OnMosaic(Explainer):
         return Found(saliency, score, levels[0], notes)
 
     @abstractmethod
-    def _map(self, copies: Copies, level: Int[Tensor, " j"]) -> tuple[Float[Tensor, "h w"], float | None]:
+    def _map(self, copies: Copies) -> tuple[Float[Tensor, "h w"], float | None]:
         """The map before it is averaged, and :func:`additive`'s R² where it is known; the copies' values are what is learned of
         the answers, not all the same."""
 
@@ -128,7 +128,7 @@ class RiseOnMosaic(OnMosaic):
 
     name: ClassVar[str] = "rise_mosaic"
 
-    def _map(self, copies, level):
+    def _map(self, copies):
         return kept_minus_removed(copies), None
 
 
@@ -169,11 +169,11 @@ class LimeOnMosaic(OnMosaic):
         check_ridge(alpha, None)
         self.alpha = alpha
 
-    def _map(self, copies, level):
+    def _map(self, copies):
         kept, values, weight = copies.kept, copies.values, copies.weight
-        importance = torch.zeros(len(level))
-        for number in range(len(copies.levels)):
-            own = level == number
+        importance = torch.zeros(kept.shape[1])
+        for one in copies.levels:
+            own = one.unique()
             rows = kept[:, own].any(1)  # a copy that kept nothing tells no partition from another
             if rows.sum() > 1:
                 importance[own] = weighted_ridge(kept[rows][:, own], values[rows], weight[rows], self.alpha).importance
@@ -198,6 +198,6 @@ class RidgeOnMosaic(OnMosaic):
 
     name: ClassVar[str] = "ridge_mosaic"
 
-    def _map(self, copies, level):
+    def _map(self, copies):
         adds = additive(copies)
         return adds.saliency, adds.r2
