@@ -300,7 +300,7 @@ def cut_out(
         ``largest``, these.
 
     Raises:
-        InputError: ``largest`` is out of range.
+        InputError: ``largest`` is out of range, or the map is of another size than the partitions.
 
     Example:
         >>> kept = torch.tensor([[True, True, True], [True, False, False], [False, True, True], [False, True, False]])
@@ -311,6 +311,9 @@ def cut_out(
     """
     if not 0 < largest <= 0.5:
         raise InputError(f"largest={largest}: wanted a share over 0, and no more than 0.5")
+    if saliency.shape != copies.levels.shape[1:]:
+        sizes = f"a map of {tuple(saliency.shape)} places, partitions of {tuple(copies.levels.shape[1:])}"
+        raise InputError(f"{sizes}: wanted the same height and width")
     low, high = saliency.min(), saliency.max()
     if not high > low:
         return torch.zeros_like(saliency)

@@ -675,6 +675,13 @@ def test_a_bad_largest_share_is_named(largest):
         cut_out(truth.float(), copies_of_cells(20, 50, truth), largest=largest)
 
 
+def test_cutting_a_map_of_another_size_than_the_partitions_says_so():
+    copies = Copies(torch.eye(2).bool(), torch.tensor([1.0, 0.0]), torch.tensor([[[0, 1]]]), torch.ones(2))
+    message = r"a map of \(1, 3\) places, partitions of \(1, 2\): wanted the same height and width"
+    with pytest.raises(InputError, match=message):
+        cut_out(torch.tensor([[1.0, 0.5, 0.0]]), copies)
+
+
 def test_no_more_than_the_largest_share_is_named():
     truth = torch.arange(400).view(20, 20) < 320
     saliency = torch.rand(20, 20) * 0.3 + truth
