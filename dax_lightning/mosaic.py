@@ -163,8 +163,8 @@ def kept_minus_removed(copies: Copies) -> Float[Tensor, "h w"]:
     """
     rows, weight = copies.kept.double(), copies.weight.double()
     centred = weight * (copies.values - (weight * copies.values).sum() / weight.sum())
-    sums = ((each @ rows)[copies.levels].sum(0) for each in (centred, weight))
-    total, shown = sums  # over what is removed, the total is its negative
+    total = (centred @ rows)[copies.levels].sum(0)  # over what is removed, it is its negative
+    shown = (weight @ rows)[copies.levels].sum(0)
     return (total / shown.clamp_min(1e-9) + total / (weight.sum() - shown).clamp_min(1e-9)).float()
 
 
@@ -208,7 +208,7 @@ def additive(copies: Copies, places: Bool[Tensor, "h w"] | None = None) -> Addit
     pairs = (ids[:, None] * count + ids).flatten().bincount(minlength=count * count)
     overlap = pairs.view(count, count).double() / places.numel()
     scale = overlap.diagonal().clamp_min(1e-12).rsqrt()
-    group = _groups(copies)
+    group = _groups(copies.kept, levels)
     root, share = weight.double().sqrt(), _shares(group, weight)
     rows = root[:, None] * _centred(copies.kept.double() @ overlap * scale, group, share)
     answers = root * _centred(copies.values.double()[:, None], group, share)[:, 0]
@@ -228,9 +228,9 @@ def additive(copies: Copies, places: Bool[Tensor, "h w"] | None = None) -> Addit
 _PENALTIES = torch.logspace(-5, 1, 25, dtype=torch.float64)  # in parts of the strongest direction's variance
 
 
-def _groups(copies: Copies) -> Int[Tensor, " n"]:
+def _groups(kept: Bool[Tensor, "n j"], levels: Int[Tensor, "p h w"]) -> Int[Tensor, " n"]:
     """Copies that kept segments of the same partition are of one group; so are those that kept nothing."""
-    shown = torch.stack([copies.kept[:, one.unique()].any(1) for one in copies.levels], 1)
+    shown = torch.stack([kept[:, one.unique()].any(1) for one in levels], 1)
     return shown.unique(dim=0, return_inverse=True)[1]
 
 
@@ -322,7 +322,8 @@ def cut_out(
         return scaled
     ranked = saliency.flatten().sort(descending=True)
     sizes = _sizes(ranked.values, largest)
-    inside, outside = _correlation(torch.cat(_shares_kept(ranked.indices, sizes, copies), 1), copies).chunk(2)
+    shares = torch.cat(_shares_kept(ranked.indices, sizes, copies.kept, copies.levels), 1)
+    inside, outside = _correlation(shares, copies).chunk(2)
     explained = inside**2 - complement * outside**2
     size = int(sizes[(explained + separation * _between(ranked.values, sizes)).argmax()])
     edge = ranked.values[size - 1 : size + 1].mean()  # between the last place that is named and the first that isn't
@@ -419,22 +420,22 @@ def _between(ranked: Float[Tensor, " places"], sizes: Int[Tensor, " s"]) -> Floa
 
 
 def _shares_kept(
-    order: Int[Tensor, " places"], sizes: Int[Tensor, " s"], copies: Copies
+    order: Int[Tensor, " places"], sizes: Int[Tensor, " s"], kept: Bool[Tensor, "n j"], levels: Int[Tensor, "p h w"]
 ) -> tuple[Float[Tensor, "n s"], Float[Tensor, "n s"]]:
     """Of the first so many places of ``order``, and of the others, the share that each copy kept."""
-    segments, steps = copies.kept.shape[1], len(sizes) + 1
+    segments, steps = kept.shape[1], len(sizes) + 1
     step = torch.empty_like(order)  # the first of the sizes that a place is counted in
     step[order] = torch.bucketize(torch.arange(len(order)), sizes, right=True)
-    counts = (copies.levels.flatten(1) * steps + step).flatten().bincount(minlength=segments * steps)
+    counts = (levels.flatten(1) * steps + step).flatten().bincount(minlength=segments * steps)
     area = counts.view(segments, steps).double().cumsum(1)
     inside, outside = area[:, :-1], area[:, -1:] - area[:, :-1]
-    rows = copies.kept.double()
+    rows = kept.double()
     return rows @ inside / sizes, rows @ outside / (len(order) - sizes)
 
 
 def _correlation(shares: Float[Tensor, "n s"], copies: Copies) -> Float[Tensor, " s"]:
     """Of each column with the answers, weighted, within the groups; 0 where it is negative or either is constant."""
-    weight, group = copies.weight.double(), _groups(copies)
+    weight, group = copies.weight.double(), _groups(copies.kept, copies.levels)
     share = _shares(group, weight)
     shares, answers = (_centred(each.double(), group, share) for each in (shares, copies.values[:, None]))
     size = ((weight @ shares**2) * (weight @ answers**2)).sqrt()

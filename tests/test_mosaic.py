@@ -508,7 +508,7 @@ def test_the_shares_and_correlations_by_plain_lines():
     shown = kept[:, LEVELS].any(1).flatten(1).double()
     order, sizes = saliency.flatten().argsort(descending=True), torch.tensor([1, 17, 60])
     copies = Copies(kept, values, LEVELS, weight)
-    found, group = many._shares_kept(order, sizes, copies), many._groups(copies)
+    found, group = many._shares_kept(order, sizes, kept, LEVELS), many._groups(kept, LEVELS)
     for column, size in enumerate(sizes.tolist()):
         for shares, part in zip(found, (order[:size], order[size:]), strict=True):
             mean = shown[:, part].mean(1)
@@ -526,7 +526,7 @@ def test_copies_of_a_partition_are_compared_with_each_other():
     kept = random_kept(60)
     kept[5] = False
     partition = torch.where(kept.any(1), level_of(LEVELS, X)[kept.int().argmax(1)], -1)
-    found = many._groups(Copies(kept, torch.zeros(60), LEVELS, torch.ones(60)))
+    found = many._groups(kept, LEVELS)
     assert torch.equal(found[:, None] == found, partition[:, None] == partition)
 
 
@@ -569,7 +569,8 @@ def overlaps():
 def refitted(copies, penalty):
     """By plain lines: what places add, and the R² of fits to all but one copy; a column without a penalty for each partition."""
     overlap, kept = overlaps(), copies.kept
-    columns, of = kept.double() @ overlap / overlap.diagonal().sqrt(), F.one_hot(many._groups(copies)).double()
+    group = many._groups(copies.kept, copies.levels)
+    columns, of = kept.double() @ overlap / overlap.diagonal().sqrt(), F.one_hot(group).double()
     design, answers, weight = torch.cat([columns, of], 1), copies.values.double(), copies.weight.double()
     fixed = torch.diag(torch.tensor([penalty] * 21 + [1e-9] * of.shape[1], dtype=torch.float64))
 
@@ -592,7 +593,7 @@ def refitted(copies, penalty):
 def test_the_regression_and_its_r2_by_plain_lines(penalty, monkeypatch):
     copies, _ = where_places_add_up(30, noise=0.05)
     copies.kept[3] = False  # the only copy that kept nothing: nothing foretells it
-    root, group = copies.weight.double().sqrt(), many._groups(copies)
+    root, group = copies.weight.double().sqrt(), many._groups(copies.kept, copies.levels)
     overlap = overlaps()
     rows = many._centred(copies.kept.double() @ overlap / overlap.diagonal().sqrt(), group, many._shares(group, copies.weight))
     strongest = torch.linalg.matrix_norm(root[:, None] * rows, 2).item() ** 2
