@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from benchmarks import differences
+from benchmarks import differences, forest
 
 
 @pytest.fixture
@@ -26,3 +26,25 @@ def test_differences_are_paired_on_the_cases_that_both_have(folders, capsys):
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[0] == "**lite0**, seed 0"
     assert lines[-1] == "| lime | 0.400 | 0.600 | +0.200 [+0.100, +0.300] | 2 | 0.350 | 0.850 | +0.500 [+0.300, +0.700] | 2 |"
+
+
+def test_a_forest_has_a_dot_for_each_method_that_has_all_metrics(folders, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(forest, "save", lambda figure, path: drawn.append(figure) or path)
+    forest.main(str(tmp_path / "forest.png"), "dax", "iou", "insertion", *folders)
+    iou, insertion = drawn[0].axes
+    assert (iou.get_title("left"), [label.get_text() for label in iou.get_yticklabels()]) == (
+        "IoU at mean + 1 std, dax − it",
+        ["lime"],
+    )
+    dots = [line.get_xdata()[0] for axes in (iou, insertion) for line in axes.lines if line.get_marker() == "o"]
+    assert dots == pytest.approx([0.2, 0.5])
+
+
+def test_a_forest_wants_metrics_and_the_rows_of_one_black_box(folders, tmp_path):
+    rows = pd.read_csv(f"{folders[1]}/rows.csv").assign(black_box="vit_tiny")
+    rows.to_csv(f"{folders[1]}/rows.csv", index=False)
+    with pytest.raises(SystemExit, match="lite0, vit_tiny"):
+        forest.main(str(tmp_path / "forest.png"), "dax", "iou", *folders)
+    with pytest.raises(SystemExit, match="wanted metrics, of iou"):
+        forest.main(str(tmp_path / "forest.png"), "dax", *folders)
