@@ -1,8 +1,9 @@
 """A picture of what one method has over each other, with 95 % intervals, paired on the cases that both have.
 
-Run: python -m benchmarks.forest PICTURE.png METHOD METRIC [METRIC ...] FOLDER [FOLDER ...]; METRIC as in rows.csv. Folders hold
-the rows.csv of one black box; for each metric, those that have it are read as one run. Methods that lack one of the metrics are
-left out. A dot is filled where Holm's p is below 0.05.
+Run: python -m benchmarks.forest PICTURE.png METHOD METRIC [METRIC ...] FOLDER [FOLDER ...]; METRIC as in rows.csv, one that
+benchmarks.table has a name for. Folders hold the rows.csv of one black box; for each metric, those that have it are read as one
+run. Methods that lack one of the metrics are left out. A dot is filled where Holm's p, over all methods that have the metric,
+drawn or not, is below 0.05.
 """
 
 import sys
