@@ -30,17 +30,23 @@ def main(method: str, *others: str) -> None:
             print("| " + " | ".join([rival, *found]) + " |")
 
 
+def leads(rows: pd.DataFrame, metric: str, method: str) -> pd.DataFrame:
+    """:func:`~dax_lightning.report.paired.paired_differences`, the other way round: what the method has over each other."""
+    table = paired_differences(rows, metric, method)
+    return table.assign(difference=0.0 - table["difference"], low=0.0 - table["high"], high=0.0 - table["low"])
+
+
 def _against(rows: pd.DataFrame, metric: str, method: str) -> dict[str, list[str]]:
     values = by_case(rows, metric)
     lines = {}
-    for line in records(paired_differences(rows, metric, method)):
+    for line in records(leads(rows, metric, method)):
         both = values[[line["explainer"], method]].dropna()
         if len(both):
             theirs, ours = (number(float(mean)) for mean in both.mean())
             lines[line["explainer"]] = [
                 theirs,
                 ours,
-                interval(signed, *(0.0 - line[key] for key in ("difference", "high", "low"))),
+                interval(signed, *(line[key] for key in ("difference", "low", "high"))),
                 f"{line['n']:.0f}",
             ]
     return dict(sorted(lines.items(), key=lambda item: item[1][0], reverse=True))

@@ -1,18 +1,18 @@
 """A picture of what one method has over each other, with 95 % intervals, paired on the cases that both have.
 
 Run: python -m benchmarks.forest PICTURE.png METHOD METRIC [METRIC ...] FOLDER [FOLDER ...]; METRIC as in rows.csv, one that
-benchmarks.table has a name for. Folders hold the rows.csv of one black box; for each metric, those that have it are read as one
-run. Methods that lack one of the metrics are left out. A dot is filled where Holm's p, over all methods that have the metric,
-drawn or not, is below 0.05.
+benchmarks.table has a name for. Folders hold the rows.csv of one black box, and are read as one run; of several rows of a case
+and method, the first that has the metric counts. Methods that lack one of the metrics are left out. A dot is filled where Holm's
+p, over all methods that have the metric, drawn or not, is below 0.05.
 """
 
 import sys
 from pathlib import Path
 
-from benchmarks.table import COLUMNS, read
+from benchmarks.differences import leads
+from benchmarks.table import COLUMNS, every_row, once
 from dax_lightning.report.canvas import save
 from dax_lightning.report.charts import draw_forest
-from dax_lightning.report.paired import paired_differences
 
 LOWER_IS_BETTER = ("iou_wrong_label", "deletion")
 
@@ -21,14 +21,16 @@ def main(picture: str, method: str, *others: str) -> None:
     metrics, folders = ([name for name in others if (name in COLUMNS) == known] for known in (True, False))
     if not metrics or not folders:
         sys.exit(f"error: wanted metrics, of {', '.join(COLUMNS)}, and folders that hold a rows.csv")
-    boxes = sorted(set(read(folders)["black_box"]))
+    rows = every_row(folders)
+    boxes = sorted(set(rows["black_box"]))
     if len(boxes) > 1:
         sys.exit(f"error: wanted folders of one black box, these are of {', '.join(boxes)}: draw each by itself")
+    if absent := [metric for metric in metrics if metric not in rows]:
+        sys.exit(f"error: wanted folders that have {', '.join(absent)}: no rows.csv of these does")
     tables = {}
     for metric in metrics:
-        rows = read([folder for folder in folders if read([folder]).reindex(columns=[metric]).notna().to_numpy().any()])
-        table = paired_differences(rows, metric, method).dropna(subset=["difference"]).set_index("explainer")
-        tables[metric] = table.assign(difference=-table["difference"], low=-table["high"], high=-table["low"])
+        measured = once(rows.dropna(subset=[metric]))
+        tables[metric] = leads(measured, metric, method).dropna(subset=["difference"]).set_index("explainer")
     first, *more = tables.values()
     names = [
         name for name in first.sort_values("difference", ascending=False).index if all(name in table.index for table in more)

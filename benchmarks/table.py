@@ -56,7 +56,16 @@ def main(folders: list[str]) -> None:
 
 def read(folders: list[str]) -> pd.DataFrame:
     """Rows of several folders as one run."""
-    rows = typed(pd.concat([read_rows(Path(folder)) for folder in folders], ignore_index=True))
+    return once(every_row(folders))
+
+
+def every_row(folders: list[str]) -> pd.DataFrame:
+    """Rows of several folders, a case's as often as they have it."""
+    return typed(pd.concat([read_rows(Path(folder)) for folder in folders], ignore_index=True))
+
+
+def once(rows: pd.DataFrame) -> pd.DataFrame:
+    """The first row of each case, method, black box and seed."""
     return rows.drop_duplicates(["task", "case", "explainer", "black_box", "seed"])
 
 

@@ -48,3 +48,5 @@ def test_a_forest_wants_metrics_and_the_rows_of_one_black_box(folders, tmp_path)
         forest.main(str(tmp_path / "forest.png"), "dax", "iou", *folders)
     with pytest.raises(SystemExit, match="wanted metrics, of iou"):
         forest.main(str(tmp_path / "forest.png"), "dax", *folders)
+    with pytest.raises(SystemExit, match=r"that have deletion: no rows\.csv"):
+        forest.main(str(tmp_path / "forest.png"), "dax", "iou", "deletion", folders[0])
