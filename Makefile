@@ -5,7 +5,7 @@ WANTED = error: Python 3.11 or newer is wanted, found "$(PYTHON)": try make PYTH
 MADE = .venv/made-from-requirements.lock
 
 .DEFAULT_GOAL = help
-.PHONY: help venv explain heads test test-slow lint bench
+.PHONY: help venv explain heads test test-slow lint docs bench
 size ?= small
 data ?= $(wildcard ../shared/data)
 EXPERIMENT = $(if $(wildcard conf/experiment/table$*.yaml),table$*,$*)
@@ -38,6 +38,9 @@ lint: venv ## check format, style and types
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/pyright
+
+docs: venv ## build the pages under docs/_build, without a network; warnings are errors
+	.venv/bin/sphinx-build -W -q docs docs/_build
 
 bench: venv ## measure: cat, shapes, and the black box on a CPU
 	.venv/bin/python -m benchmarks.cat
