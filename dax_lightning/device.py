@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
 
 from dax_lightning.errors import InputError
 
@@ -46,3 +47,22 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def one_process() -> Iterator[None]:
+    """Lightning takes this process for the only one, whatever rank a cluster's environment variables gave it.
+
+    Of other ranks, Lightning's loggers write nothing.
+
+    Example:
+        >>> with one_process():
+        ...     getattr(rank_zero_only, "rank")
+        0
+    """
+    rank = getattr(rank_zero_only, "rank", 0)
+    setattr(rank_zero_only, "rank", 0)  # noqa: B010  # Lightning keeps it on its function
+    try:
+        yield
+    finally:
+        setattr(rank_zero_only, "rank", rank)  # noqa: B010

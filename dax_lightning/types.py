@@ -3,15 +3,19 @@
 Shapes: ``c`` channels, ``*space`` is (H, W) for images, (mel, time) or (time,) for audio, ``n`` copies, ``j`` segments.
 """
 
+import hashlib
+import html
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from matplotlib.axes import Axes
 from torch import Tensor
 
 from dax_lightning.errors import InputError
@@ -29,6 +33,7 @@ class Case:
         ignore: places that count neither for nor against a map (VOC's void), if any.
         segments: a partition that comes with the case (ids 0 to j - 1), if any.
         wrong: a class id whose object is not in the picture, if one is known.
+        asked: rows that the task asked to find the target; they count as the explanation's.
     """
 
     key: str
@@ -38,26 +43,12 @@ class Case:
     ignore: Bool[Tensor, "*space"] | None = None
     segments: Int[Tensor, "*space"] | None = None
     wrong: int | None = None
-
-
-@dataclass(frozen=True)
-class Perturbations:
-    """A batch of perturbed copies of one input; the first row of the first batch is the input itself.
-
-    Args:
-        inputs: the copies, values in [0, 1].
-        kept: which segments stay as they are.
-        weight: closeness of each copy to the input, in (0, 1], 1 for the input itself.
-    """
-
-    inputs: Float[Tensor, "n c *space"]
-    kept: Bool[Tensor, "n j"]
-    weight: Float[Tensor, " n"]
+    asked: int = 0
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """A saliency map and what it cost.
+    """A saliency map, what it explains and what it cost. A notebook shows it as a picture.
 
     Args:
         saliency: higher means that the place speaks more for ``target``; finite, in the method's own units, never rescaled.
@@ -70,10 +61,16 @@ class Explanation:
         notes: facts of the method, such as ``fidelity`` (the student's held-out weighted R²); plain JSON values.
         warnings: sentences for the user, such as that the student learned nothing and what to try.
         epochs: the mask after each epoch of training, where there were any, at the networks' resolution.
+        x: the input as the model saw it.
+        target_name: the target in words.
+        kind: the input's kind, as in :class:`~dax_lightning.inputs.Input`. Empty: its shape tells.
+        labels: a text's words or a table row's features, one a place.
 
     Example:
         >>> import tempfile
-        >>> made = Explanation(torch.ones(2, 2), target=3, score=0.9, queries=10, seconds=0.1)
+        >>> made = Explanation(torch.ones(2, 2), target=3, score=0.9, queries=10, seconds=0.1, target_name="cat")
+        >>> made
+        Explanation(target=3 'cat', score=0.900, map=(2, 2), queries=10, seconds=0.1)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     made.save(Path(folder, "cat__dax"))
         ...     Explanation.load(Path(folder, "cat__dax")).target
@@ -90,23 +87,74 @@ class Explanation:
     notes: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     epochs: Float[Tensor, "e h w"] | None = None
+    x: Float[Tensor, "c *space"] | None = None
+    target_name: str = ""
+    kind: str = ""
+    labels: tuple[str, ...] = ()
 
-    def save(self, stem: Path, **more: Any) -> None:
-        """Write ``stem.npz`` (saliency float32, segments int32) and ``stem.json`` (everything else, and ``more``)."""
+    def __repr__(self) -> str:
+        name = f" {self.target_name!r}" if self.target_name else ""
+        facts = f"target={self.target}{name}, score={self.score:.3f}, map={tuple(self.saliency.shape)}"
+        flags = ["unfaithful"] if self.notes.get("unfaithful") else []
+        flags += [f"{len(self.warnings)} warning{'s' * (len(self.warnings) > 1)}"] if self.warnings else []
+        return f"Explanation({', '.join([facts, f'queries={self.queries}', f'seconds={self.seconds:.1f}', *flags])})"
+
+    def _repr_html_(self) -> str:
+        """The picture with the map laid over, and the facts below: what a notebook shows."""
+        from dax_lightning.plots.canvas import as_uri  # drawing comes after this module, and only when asked for
+        from dax_lightning.plots.kinds import drawing
+        from dax_lightning.plots.panel import facts
+
+        told = html.escape(facts(self, self._named))
+        warned = "".join(f'<div style="color:#b3261e;font-weight:600">{html.escape(text)}</div>' for text in self.warnings)
+        return (
+            f'<div style="font:14px/1.5 sans-serif"><img alt="the map of {html.escape(self._named)}" '
+            f'style="max-width:100%" src="{as_uri(drawing(self))}"><div>{told}</div>{warned}</div>'
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the input with the map laid over, scaled for display; the map alone where there is no input.
+
+        Args:
+            ax: where to draw; ``None``: axes of a new pyplot figure.
+
+        Example:
+            >>> from matplotlib.figure import Figure
+            >>> made = Explanation(torch.eye(4), target=3, score=0.9, queries=10, seconds=0.1, target_name="cat")
+            >>> made.plot(Figure().subplots()).get_title()
+            'cat 0.900'
+        """
+        from dax_lightning.plots.canvas import printable, style
+        from dax_lightning.plots.kinds import draw, new_axes
+
+        axes = draw(new_axes(self) if ax is None else ax, self)
+        axes.set_title(f"{printable(self._named, 50)} {self.score:.3f}", **style(10))
+        return axes
+
+    def save(self, stem: Path | str, **more: Any) -> None:
+        """Write ``stem.npz`` (map, segments, masks, input) and ``stem.json`` (everything else, and ``more``).
+
+        Maps are float32, segments int32. An input of 8-bit pixels is kept as such, others as float32; nothing is lost.
+        ``stem.json`` also tells when it was saved (UTC) and the input's SHA-256.
+        """
         stem = Path(stem)
         arrays: dict[str, Any] = {"saliency": self.saliency.cpu().numpy().astype(np.float32)}
         if self.segments is not None:
             arrays["segments"] = self.segments.cpu().numpy().astype(np.int32)
         if self.epochs is not None:
             arrays["epochs"] = self.epochs.cpu().numpy().astype(np.float32)
+        said = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("saliency", "segments", "epochs", "x")}
+        said["saved"] = datetime.now(UTC).isoformat(timespec="seconds")
+        if self.x is not None:
+            x = self.x.detach().cpu().numpy().astype(np.float32)
+            arrays["x"] = _packed(x)
+            said["input_sha256"] = hashlib.sha256(f"{x.shape} ".encode() + x.tobytes()).hexdigest()
         np.savez_compressed(_with_suffix(stem, ".npz"), **arrays)
-        facts = {k: v for k, v in asdict(self).items() if k not in ("saliency", "segments", "epochs")}
-        _with_suffix(stem, ".json").write_text(
-            json.dumps(_finite({**facts, **more}), indent=2, ensure_ascii=False, allow_nan=False)
-        )
+        text = json.dumps(_finite({**said, **more}), indent=2, ensure_ascii=False, allow_nan=False)
+        _with_suffix(stem, ".json").write_text(text, encoding="utf-8", errors="backslashreplace")
 
     @classmethod
-    def load(cls, stem: Path) -> "Explanation":
+    def load(cls, stem: Path | str) -> "Explanation":
         """Read back what :meth:`save` wrote; nothing is unpickled.
 
         Raises:
@@ -116,13 +164,27 @@ class Explanation:
         for file in (_with_suffix(stem, ".npz"), _with_suffix(stem, ".json")):
             if not file.is_file():
                 raise InputError(f"no explanation at {stem}: {file.name} is missing; give the path without its ending")
-        facts = json.loads(_with_suffix(stem, ".json").read_text(encoding="utf-8"))
+        said = json.loads(_with_suffix(stem, ".json").read_text(encoding="utf-8"))
         with _with_suffix(stem, ".npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            saliency = torch.from_numpy(arrays["saliency"])
-            segments = torch.from_numpy(arrays["segments"]).long() if "segments" in arrays else None
-            epochs = torch.from_numpy(arrays["epochs"]) if "epochs" in arrays else None
-        known = {k: facts[k] for k in ("target", "score", "queries", "seconds", "seconds_black_box", "notes")}
-        return cls(saliency=saliency, segments=segments, warnings=tuple(facts["warnings"]), epochs=epochs, **known)
+            found = {name: torch.from_numpy(_unpacked(arrays[name]) if name == "x" else arrays[name]) for name in arrays}
+        if "segments" in found:
+            found["segments"] = found["segments"].long()
+        known = {f.name: said[f.name] for f in fields(cls) if f.name in said and f.name not in ("warnings", "labels")}
+        return cls(**found, **known, warnings=tuple(said["warnings"]), labels=tuple(said["labels"]))
+
+    @property
+    def _named(self) -> str:
+        return self.target_name or f"class {self.target}"
+
+
+def _packed(x: Float[np.ndarray, "c *space"]) -> np.ndarray:
+    """Pixels that were 8-bit are so again; anything else stays as it is."""
+    pixels = np.nan_to_num(x * 255).round().clip(0, 255).astype(np.uint8)
+    return pixels if np.array_equal(_unpacked(pixels), x) else x
+
+
+def _unpacked(x: np.ndarray) -> Float[np.ndarray, "c *space"]:
+    return x.astype(np.float32) / np.float32(255) if x.dtype == np.uint8 else x
 
 
 def _with_suffix(stem: Path, suffix: str) -> Path:

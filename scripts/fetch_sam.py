@@ -1,10 +1,10 @@
-"""Fetch SAM's weights before they are needed, say for a machine without a network: ``python scripts/fetch_sam.py [vit_b]``."""
+"""Download SAM's weights ahead of time: ``python scripts/fetch_sam.py [vit_b]``."""
 
 import sys
 from collections.abc import Sequence
 
 from dax_lightning.errors import InputError
-from dax_lightning.sam import Sam
+from dax_lightning.segment.sam import Sam
 
 
 def main(arguments: Sequence[str], url: str | None = None) -> int:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from dax_lightning.errors import InputError
-from dax_lightning.head_training import FOLDS, train_voc_head
+from dax_lightning.training.voc_head import FOLDS, train_voc_head
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dax_lightning.black_box import BlackBox
-from dax_lightning.explainer import Explainer
+from dax_lightning.explainers.base import Explainer
 from dax_lightning.types import Case, Explanation
 
 
@@ -40,8 +40,8 @@ class Metric(ABC):
 
     Attributes:
         higher_is_better: its direction; ``None``: it has none.
-        needs_truth: whether it can be told only where ``case.truth`` is known.
-        needs_explainer: whether it asks the black box, or explains anew, and so needs the explainer.
+        needs_truth: whether it needs ``case.truth``.
+        needs_explainer: whether it asks the black box or explains again.
     """
 
     higher_is_better: ClassVar[bool | None]
@@ -54,7 +54,7 @@ class Metric(ABC):
         return None if measured is None else measured.value
 
     def measure(self, case: Case, explanation: Explanation, explainer: Explainer | None = None) -> Measured | None:
-        """The number and its curve; ``None`` where the case lacks the truth that it needs, or the explainer is wanting.
+        """The number and its curve; ``None`` where the truth or the explainer that it needs is missing.
 
         Args:
             case: what was explained.
@@ -67,12 +67,12 @@ class Metric(ABC):
         return measured if isinstance(measured, Measured | None) else Measured(float(measured))
 
     def bank(self, black_box: BlackBox) -> AbstractContextManager[None]:
-        """Inside it, one case: what the metric asks other models than ``black_box`` is remembered for all explainers."""
+        """Share what the metric asks other models than ``black_box`` among all explainers of one case."""
         return nullcontext()
 
     @abstractmethod
     def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> Measured | float | None:
-        """The metric itself; what it needs is there. ``None``: it can't be told for this case."""
+        """The metric itself; what it needs is there. ``None``: it has no value for this case."""
 
 
 def _known(case: Case) -> bool:

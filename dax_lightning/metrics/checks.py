@@ -1,7 +1,7 @@
-"""What a metric may count on when it is asked."""
+"""Checks that several metrics share."""
 
 from dax_lightning.errors import InputError
-from dax_lightning.explainer import Explainer
+from dax_lightning.explainers.base import Explainer
 
 
 def given(explainer: Explainer | None) -> Explainer:

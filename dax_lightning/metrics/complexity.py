@@ -1,4 +1,4 @@
-"""How much of the map is needed to say what it says?"""
+"""How few places does the map name?"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dax_lightning.explainer import Explainer
+from dax_lightning.explainers.base import Explainer
 from dax_lightning.metrics.base import Metric
 from dax_lightning.types import Case, Explanation
 
@@ -15,7 +15,7 @@ from dax_lightning.types import Case, Explanation
 def gini(saliency: Float[Tensor, "*space"]) -> float:
     """Gini index of the map's absolute values: how unequally they are spread.
 
-    The map's zero matters: a constant that is added to a map lowers it.
+    The map's zero matters: adding a constant lowers the index.
 
     Returns:
         0 (all alike, or all zero) to almost 1 (one place has everything).
@@ -34,8 +34,8 @@ def gini(saliency: Float[Tensor, "*space"]) -> float:
 class Sparseness(Metric):
     """See :func:`gini` (Chalasani et al., "Concise explanations of neural networks using adversarial training", 2020).
 
-    It has no direction: a map that names a single wrong place is as sparse as a map can be. Range 0 to 1. Void places count,
-    since no truth is asked.
+    Range 0 to 1. It has no direction: a map that names a single wrong place is as sparse as a map can be. Void places count,
+    since no truth is used.
     """
 
     higher_is_better: ClassVar[bool | None] = None

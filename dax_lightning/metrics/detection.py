@@ -1,4 +1,4 @@
-"""Does the map give a bad model away?"""
+"""Does the map show that a model is bad?"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -6,7 +6,7 @@ from typing import ClassVar
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dax_lightning.explainer import Explainer
+from dax_lightning.explainers.base import Explainer
 from dax_lightning.metrics.base import Metric
 from dax_lightning.metrics.localisation import _counted, _truth
 from dax_lightning.types import Case, Explanation
@@ -15,10 +15,10 @@ from dax_lightning.types import Case, Explanation
 def detected(
     saliency: Float[Tensor, "*space"], truth: Bool[Tensor, "*space"], ignore: Bool[Tensor, "*space"] | None = None
 ) -> float:
-    """1 where the map shows the truth rather than the rest, else 0; a mean over cases is the rate of detection.
+    """1 where the map shows the truth rather than the rest, else 0. The mean over cases is the detection rate.
 
-    A place of the truth has to hold more of what speaks for the target (positive values) than a place beside it, on average, so
-    that the larger of the two has no advantage. A map that says the same everywhere detects nothing.
+    Positive values are averaged over the truth and over the rest; the truth's mean must be higher. Means, not sums, so the
+    larger region has no advantage. A flat map detects nothing.
 
     Example:
         >>> import torch

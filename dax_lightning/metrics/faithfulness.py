@@ -1,4 +1,4 @@
-"""Does the black box care for the places that the map names? They are removed, or revealed, and it is asked again."""
+"""Does the answer depend on the places that the map names? They are removed or revealed, and the black box is asked again."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
@@ -9,20 +9,20 @@ from torch import Tensor
 
 from dax_lightning.black_box import BlackBox
 from dax_lightning.errors import InputError
-from dax_lightning.explainer import Explainer
+from dax_lightning.explainers.base import Explainer
+from dax_lightning.game.fill import filled
 from dax_lightning.metrics.base import Curve, Measured, Metric
 from dax_lightning.metrics.checks import given
-from dax_lightning.perturb import filled
 from dax_lightning.types import Case, Explanation
 
 Empty = Literal["model_zero", "zeros", "image_mean", "blur"]
 
 
 def taken(saliency: Float[Tensor, "*space"], counts: Float[Tensor, " n"]) -> Float[Tensor, "n *space"]:
-    """How much of each place is taken when so many of the most salient places are.
+    """How much of each place is taken when the most salient places go first.
 
-    Tied places are taken together, each in part, as it would be on average over all their orders: neither where a place lies nor
-    luck decides, and no salt and pepper is made of a segment whose places are all alike.
+    Tied places are taken together, each in part. That is the average over all orders of the tied places, so neither position
+    nor chance decides. A segment of equal values fades as a whole.
 
     Args:
         saliency: higher goes first.
@@ -49,19 +49,19 @@ def empty(
     Args:
         x: values in [0, 1].
         black_box: its normalisation is read for ``model_zero``.
-        fill: ``model_zero``: what the model's own normalisation turns into zeros, mostly the mean colour of its training data
-            (RISE's choice), black where the model has none; ``zeros``: black; ``image_mean``; ``blur``.
+        fill: ``model_zero``: what the model's normalisation turns into zeros (RISE's choice). That is mostly the mean colour of
+            the training data, or black where the model has no normalisation. ``zeros``: black; ``image_mean``; ``blur``.
         blur_sigma: standard deviation of ``blur``, as a share of the shorter side.
 
     Example:
-        >>> from dax_lightning.black_box import CallableBlackBox
-        >>> box = CallableBlackBox(lambda rows: rows.mean((2, 3)), size=(2, 2))
+        >>> from dax_lightning.black_box import from_function
+        >>> box = from_function(lambda rows: rows.mean((2, 3)), multi_label=True, size=(2, 2))
         >>> empty(torch.ones(3, 2, 2), box).max().item()
         0.0
     """
     if fill != "model_zero":
         return filled(x, torch.zeros(x.shape[1:], dtype=torch.long), fill, blur_sigma)
-    mean = torch.as_tensor(getattr(black_box, "mean", 0.0)).cpu().float()
+    mean = torch.as_tensor(getattr(black_box.model, "mean", 0.0)).cpu().float()
     return mean.reshape(-1, *[1] * (x.ndim - 1)).expand_as(x).contiguous()
 
 
@@ -73,16 +73,16 @@ def scores_on_the_way(
     counts: Float[Tensor, " n"],
     target: int,
 ) -> Float[Tensor, " n"]:
-    """Probability of ``target`` as the most salient places of ``start``, so many at a time, become those of ``end``.
+    """Probability of ``target`` as the most salient places of ``start`` become those of ``end``.
 
     Returns:
-        a probability for each count; memory does not grow with their number.
+        A probability for each count. Memory does not grow with the number of counts.
 
     Example:
-        >>> from dax_lightning.black_box import CallableBlackBox
-        >>> box = CallableBlackBox(lambda rows: rows.mean((2, 3)), channels=1, size=(1, 2))
+        >>> from dax_lightning.black_box import from_function
+        >>> box = from_function(lambda rows: rows.mean((2, 3)), channels=1, size=(1, 2))  # one column: the probability of class 1
         >>> x, map_ = torch.ones(1, 1, 2), torch.tensor([[0.0, 1.0]])
-        >>> scores_on_the_way(box, x, torch.zeros_like(x), map_, torch.tensor([0.0, 1.0, 2.0]), target=0).tolist()
+        >>> scores_on_the_way(box, x, torch.zeros_like(x), map_, torch.tensor([0.0, 1.0, 2.0]), target=1).tolist()
         [1.0, 0.5, 0.0]
     """
     parts = (taken(saliency, some).unsqueeze(1) for some in counts.split(black_box.batch_size))
@@ -103,8 +103,8 @@ def area(x: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> float:
 class Deletion(Metric):
     """Area under the target's probability as the most salient places are removed; lower is better (RISE: Petsiuk et al., 2018).
 
-    From the whole input to nothing of it, in equal shares of all places, tied ones together (:func:`taken`). Range 0 to 1; its
-    curve is the probability against the share removed. Void places are removed like all others: the black box sees them too.
+    Equal shares of all places are removed until nothing is left; tied places go together (:func:`taken`). Range 0 to 1. The
+    curve is the probability against the share removed. Void places are removed too, since the black box sees them.
 
     Args:
         steps: each costs a query, and one more is the whole input.
@@ -132,8 +132,8 @@ class Deletion(Metric):
 class Insertion(Metric):
     """Area under the target's probability as the most salient places are revealed; higher is better (RISE: Petsiuk et al., 2018).
 
-    From an empty input to the whole, otherwise as :class:`Deletion`. Range 0 to 1; its curve is the probability against the share
-    revealed.
+    From an empty input to the whole, otherwise as :class:`Deletion`. Range 0 to 1. The curve is the probability against the
+    share revealed.
 
     Args:
         steps: each costs a query, and one more is the empty input.
@@ -161,10 +161,9 @@ class Insertion(Metric):
 class DeletionPaper(Metric):
     """:class:`Deletion` as the DAX paper has it (Table III): only the salient region is removed; lower is better.
 
-    The region is the map above mean + k standard deviations, as in :class:`IoU`. The share removed is the share of this region,
-    0 to 1, so the number is the target's mean probability on the way; the probability is as it is, not over that of the whole
-    input. A larger region removes more, so a map that names more places has it easier. A flat map has no region, and loses
-    nothing.
+    The region is the map above mean + k standard deviations, as in :class:`IoU`. The curve's x is the share of this region that
+    is removed, so the number is the target's mean probability. It is not divided by the probability of the whole input. A
+    larger region removes more, which favours maps that name more places. A flat map has no region: nothing is removed.
 
     Args:
         k: standard deviations over the mean.

@@ -1,4 +1,4 @@
-"""Does the map lie on the object? Ignored places (VOC's void) count neither for nor against."""
+"""Does the map lie on the object? Ignored places (VOC's void) don't count."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,10 +8,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dax_lightning.errors import InputError
-from dax_lightning.explainer import Explainer
+from dax_lightning.explainers.base import Explainer
+from dax_lightning.game.fill import blurred
 from dax_lightning.metrics.base import Curve, Measured, Metric
 from dax_lightning.metrics.checks import given
-from dax_lightning.perturb import blurred
 from dax_lightning.types import Case, Explanation
 
 
@@ -39,10 +39,10 @@ def iou(
 def iou_best(
     saliency: Float[Tensor, "*space"], truth: Bool[Tensor, "*space"], ignore: Bool[Tensor, "*space"] | None = None
 ) -> float:
-    """The highest IoU that any threshold on the map gives: what a map could score if its threshold were known beforehand.
+    """The highest IoU over all thresholds on the map: its score with the best threshold known.
 
-    Equal values fall together. Some threshold lets everything through, so no map that varies scores less than the truth's own
-    share of the picture. A flat map has no threshold: 0.
+    Equal values stay together. The lowest threshold keeps everything, so a map that varies scores at least the truth's share
+    of the picture. A flat map has no threshold: 0.
 
     Returns:
         0 to 1; 1 if and only if every value on the truth lies over every value beside it.
@@ -66,7 +66,7 @@ def pointing(
 ) -> float:
     """Pointing game: does the map's peak lie on the truth? A peak of several places gives the share of them that do.
 
-    No tolerance: published numbers often count a peak within 15 pixels of the object as a hit, and are higher.
+    There is no tolerance. Published numbers are often higher, since they count a peak within 15 pixels of the object as a hit.
 
     Returns:
         0 to 1.
@@ -86,12 +86,12 @@ def top_share(
     ignore: Bool[Tensor, "*space"] | None = None,
     share: float = 0.1,
 ) -> float:
-    """Of the places with the highest values (a ``share`` of all), the part that lies on the truth.
+    """Share of the most salient places that lies on the truth.
 
-    Where the map is tied at the edge of that share, the tied places count in proportion.
+    ``share`` of all places is looked at. Places tied at the edge of that share count in proportion.
 
     Returns:
-        0 to 1; a map that knows nothing gets the truth's own share of the picture.
+        0 to 1. An uninformed map gets the truth's share of the picture.
 
     Example:
         >>> import torch
@@ -105,10 +105,10 @@ def top_share(
 def mass_accuracy(
     saliency: Float[Tensor, "*space"], truth: Bool[Tensor, "*space"], ignore: Bool[Tensor, "*space"] | None = None
 ) -> float:
-    """Of all that speaks for the target (the map's positive values, summed), the part that lies on the truth.
+    """Share of the map's positive mass that lies on the truth.
 
-    What speaks against the target is left out on both sides. The map's zero matters: a method that adds a constant to its map
-    (RISE) moves towards the truth's own share of the picture. A map without positive values has no such mass: 0.
+    Negative values are left out. The map's zero matters: adding a constant to a map, as RISE does, moves the score towards the
+    truth's share of the picture. A map without positive values has no mass: 0.
 
     Returns:
         0 to 1.
@@ -127,10 +127,10 @@ def mass_accuracy(
 def rank_accuracy(
     saliency: Float[Tensor, "*space"], truth: Bool[Tensor, "*space"], ignore: Bool[Tensor, "*space"] | None = None
 ) -> float:
-    """Of the highest places, as many as the truth has, the part that lies on the truth; ties count in proportion.
+    """Share of the n most salient places that lies on the truth, where n is the truth's size. Ties count in proportion.
 
     Returns:
-        0 to 1; a map that knows nothing gets the truth's own share of the picture; 0 where the truth is empty.
+        0 to 1. An uninformed map gets the truth's share of the picture; 0 where the truth is empty.
 
     Example:
         >>> import torch
@@ -160,9 +160,11 @@ def smoothed(saliency: Float[Tensor, "*space"], sigma: float) -> Float[Tensor, "
 
 @dataclass(frozen=True)
 class IoU(Metric):
-    """See :func:`iou`; ``k`` standard deviations over the mean make the threshold (as in the DAX paper).
+    """See :func:`iou`; as in the DAX paper, the threshold is k standard deviations over the mean.
 
-    ``smoothing`` blurs the map before: a Gaussian's standard deviation as a share of the shorter side, 0 for none.
+    Args:
+        k: standard deviations over the mean.
+        smoothing: standard deviation of a Gaussian blur of the map, as a share of the shorter side; 0: no blur.
 
     Example:
         >>> import torch
@@ -218,11 +220,11 @@ class IoUBest(Metric):
 
 @dataclass(frozen=True)
 class IoUWrongLabel(Metric):
-    """IoU of the truth and the map for a class that is not in the picture (as in the DAX paper's Table II); lower is better.
+    """IoU of the truth and the map for a class that is not in the picture (the DAX paper's Table II). Lower is better.
 
-    The explainer is run again, for ``case.wrong``; a map that lies on the object whatever is asked scores as high as its
-    :class:`IoU`. A map at random scores its chance, so low numbers say something only beside a high :class:`IoU`.
-    Range 0 to 1; ``None`` where ``case.wrong`` is.
+    The explainer runs again for ``case.wrong``. A map that lies on the object whatever the class scores as high as its
+    :class:`IoU`. A random map scores low too, so low numbers mean something only beside a high :class:`IoU`.
+    Range 0 to 1; ``None`` where ``case.wrong`` is ``None``.
     """
 
     k: float = 1.0

@@ -1,4 +1,4 @@
-"""Does the map speak of this model at all? A model with shuffled weights should get another map."""
+"""Does the map depend on the model? A model with shuffled weights should get another map."""
 
 import copy
 from contextlib import AbstractContextManager, nullcontext
@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from dax_lightning.black_box import BlackBox, TorchBlackBox
+from dax_lightning.black_box import BlackBox
 from dax_lightning.errors import ModelError
-from dax_lightning.explainer import Explainer
+from dax_lightning.explainers.base import Explainer
 from dax_lightning.metrics.base import Metric
 from dax_lightning.metrics.checks import given
 from dax_lightning.metrics.sensitivity import rank_correlation
@@ -42,11 +42,12 @@ def shuffled(module: nn.Module, seed: int = 0) -> nn.Module:
 class Randomisation(Metric):
     """Absolute :func:`rank_correlation` of the map and the map of a model with :func:`shuffled` weights; lower is better.
 
-    A map that stays was drawn from the picture and not from the model. Range 0 to 1; a map at random, which no model changes,
-    gets 1. The other model's rows are not the black box's, so they are not counted as its queries. ``None`` where the black box
-    is no torch module, where one of the maps is flat (a shuffled model may answer the same whatever it sees, which tells nothing
-    of the method), or where the shuffled model has no finite answer. After Adebayo et al., "Sanity
-    checks for saliency maps", 2018 (all layers at once).
+    A map that stays depends on the picture and not on the model. Range 0 to 1; a random map, which no model changes, gets 1.
+    Rows that the shuffled model answers don't count as queries. Source: Adebayo et al., "Sanity checks for saliency maps", 2018,
+    all layers at once.
+
+    ``None`` where the black box is no torch module or the shuffled model has no finite answer. ``None`` too where one of the
+    maps is flat: a shuffled model may answer the same whatever it sees, which says nothing about the method.
 
     Args:
         seed: of the shuffling.
@@ -59,11 +60,11 @@ class Randomisation(Metric):
 
     def bank(self, black_box: BlackBox) -> AbstractContextManager[None]:
         """See :class:`Metric`."""
-        return _shuffled_box(black_box, self.seed).bank() if isinstance(black_box, TorchBlackBox) else nullcontext()
+        return _shuffled_box(black_box, self.seed).bank() if black_box.module is not None else nullcontext()
 
     def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float | None:
         box, saliency = given(explainer).black_box, explanation.saliency
-        if not isinstance(box, TorchBlackBox) or saliency.min() == saliency.max():
+        if box.module is None or saliency.min() == saliency.max():
             return None
         try:
             other = given(explainer).again(black_box=_shuffled_box(box, self.seed)).explain_case(case, explanation.target)
@@ -74,5 +75,5 @@ class Randomisation(Metric):
 
 
 @lru_cache(maxsize=1)  # the same for all cases and explainers of a run
-def _shuffled_box(box: TorchBlackBox, seed: int) -> TorchBlackBox:
+def _shuffled_box(box: BlackBox, seed: int) -> BlackBox:
     return box.with_module(shuffled(box.module, seed))

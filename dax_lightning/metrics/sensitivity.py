@@ -1,4 +1,4 @@
-"""Does the map stay the same where it should? Another seed, or noise that can't be seen, should change little."""
+"""Is the map stable? Another seed, or invisible noise, should change little."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from dax_lightning.errors import InputError
-from dax_lightning.explainer import Explainer
+from dax_lightning.explainers.base import Explainer
 from dax_lightning.metrics.base import Metric
 from dax_lightning.metrics.checks import given
 from dax_lightning.types import Case, Explanation
@@ -20,7 +20,7 @@ from dax_lightning.types import Case, Explanation
 def rank_correlation(first: Float[Tensor, "*space"], second: Float[Tensor, "*space"]) -> float:
     """Spearman's rank correlation of two maps over all their places; ties share the mean of their ranks.
 
-    A flat map orders nothing: its correlation with any map is taken as 0.
+    The correlation of a flat map with any map is 0.
 
     Returns:
         -1 (the reverse order) to 1 (the same order).
@@ -54,8 +54,8 @@ def noisy(x: Float[Tensor, "c *space"], sigma: float, seed: int) -> Float[Tensor
 class StabilitySeeds(Metric):
     """Mean :func:`rank_correlation` of the map with the maps that ``seeds`` other seeds give; -1 to 1, 1 is best.
 
-    A deterministic explainer needs no query: its map is compared with itself. Every place counts, void or not, since no truth
-    is asked. A map at random gives 0, and so does a flat one.
+    A deterministic explainer needs no query: its map is compared with itself. Void places count too. A random map gives 0, and
+    so does a flat one.
 
     Args:
         seeds: how many; each costs as much as the explanation.
@@ -84,9 +84,9 @@ class StabilitySeeds(Metric):
 class StabilityNoise(Metric):
     """Mean :func:`rank_correlation` of the map with the maps of the input under small noise; -1 to 1, 1 is best.
 
-    Explainers draw their copies anew for each input, so a sampling method's number holds what another seed would change too:
-    read it beside :class:`StabilitySeeds`. The noise is the same for all explainers. Every place counts, void or not. After
-    Alvarez-Melis and Jaakkola, "On the robustness of interpretability methods", 2018, with ranks in place of distances.
+    Explainers draw new copies for each input, so this number includes the effect of another seed: read it beside
+    :class:`StabilitySeeds`. The noise is the same for all explainers. Void places count too. Source: Alvarez-Melis and Jaakkola,
+    "On the robustness of interpretability methods", 2018, with ranks in place of distances.
 
     Args:
         sigma: the noise's standard deviation, in units of the input's range; 0.02 is 5 of 255 grey levels.

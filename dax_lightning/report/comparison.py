@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dax_lightning.report.canvas import as_uri
-from dax_lightning.report.charts import Chart, Line, draw_chart, draw_forest
+from dax_lightning.plots.canvas import as_uri
+from dax_lightning.plots.charts import Chart, Line, draw_chart, draw_forest
+from dax_lightning.plots.means import mean_charts
 from dax_lightning.report.known import ENOUGH, Known
-from dax_lightning.report.means import mean_charts
-from dax_lightning.report.paired import drops, paired_differences
 from dax_lightning.report.parts import Part, first_of_each_box, right_and_wrong
-from dax_lightning.report.tables import metric_columns, records, summarise
 from dax_lightning.report.thumbs import Extreme, Grid, extremes, grid
+from dax_lightning.stats.paired import drops, paired_differences
+from dax_lightning.stats.tables import metric_columns, records, summarise
 
 PAIRED = 6  # most metrics whose differences are shown
 FORESTS = 4  # most parts whose differences are drawn; those of the others are in the tables alone
@@ -41,7 +41,7 @@ class Differences:
         title: what is subtracted.
         part: black box and setting.
         references: metric → the method that is subtracted.
-        lines: method → metric → the line of :func:`dax_lightning.report.paired.paired_differences`; none for the reference.
+        lines: method → metric → the line of :func:`dax_lightning.stats.paired.paired_differences`; none for the reference.
         forest: the same as a picture, if it was drawn.
     """
 
@@ -94,16 +94,20 @@ def compare(folder: Path, parts: list[Part], notes: list[dict[str, Any]], known:
     curves = [_picture(chart) for part in first_of_each_box(parts) for chart in mean_charts(_notes(part, notes), part.title)]
     shown = [(part, _notes(part, notes)) for part in first_of_each_box(compared)]
     first = next(iter(metrics), "")
-    grids = [made for part, rows in shown if (made := grid(folder, rows, first, part.title))]
-    cases = [(p.title, first, extremes(folder, rows, first, up=known.up(first))) for p, rows in shown if first in p.rows]
-    return Comparison(overviews(parts, metrics[:OVERVIEWS]) if compared else [], pairs, curves, grids, cases)
+    up = known.up(first)
+    grids = {part.title: grid(folder, rows, first, part.title, up=up) for part, rows in shown}
+    seen = {title: made.cases if made else [] for title, made in grids.items()}
+    cases = [(p.title, first, extremes(folder, rows, first, seen[p.title], up=up)) for p, rows in shown if first in p.rows]
+    cases = [(title, m, found) for title, m, found in cases if any(e.picture for es in found.values() for e in es)]
+    drawn = [made for made in grids.values() if made]
+    return Comparison(overviews(parts, metrics[:OVERVIEWS]) if compared else [], pairs, curves, drawn, cases)
 
 
 def differences(part: Part, metrics: list[str], known: Known, *, drawn: bool) -> list[Differences]:
     """Compare methods with LIME, if it is there, and with the best method without gradients, where directions are known.
 
     Example:
-        >>> from dax_lightning.report.tables import typed
+        >>> from dax_lightning.stats.tables import typed
         >>> rows = pd.DataFrame({"case": list("abab"), "explainer": ["dax", "dax", "lime", "lime"], "iou": [0.5, 0.7, 0.4, 0.2]})
         >>> (made,) = differences(Part("vit", "", typed(rows)), ["iou"], Known(), drawn=False)
         >>> made.title, round(made.lines["dax"]["iou"]["difference"], 2)
@@ -155,7 +159,7 @@ def cost_charts(groups: pd.DataFrame, series: str, metrics: list[str], title: st
     """Draw metrics against queries and against seconds, where these differ: a point a group, a line a series.
 
     Args:
-        groups: what :func:`dax_lightning.report.tables.summarise` gives.
+        groups: what :func:`dax_lightning.stats.tables.summarise` gives.
         series: the column that names the line a group belongs to.
         metrics: what is drawn, in this order; one without two values is left out.
         title: what to add to the metric's name.
@@ -165,9 +169,15 @@ def cost_charts(groups: pd.DataFrame, series: str, metrics: list[str], title: st
         >>> [made.name for made in cost_charts(groups.assign(iou_low=0.0, iou_high=0.5), "s", ["iou"])]
         ['iou against queries']
     """
-    wanted = [(metric, cost) for metric in metrics for cost in ("queries", "seconds")]
-    points = [(groups.dropna(subset=[metric, cost]), metric, cost) for metric, cost in wanted]
-    return [_picture(_cost_chart(p, series, metric, cost, title)) for p, metric, cost in points if len(set(p[cost])) > 1]
+    pictures = []
+    for metric in metrics:
+        points = [(groups.dropna(subset=[metric, cost]), cost) for cost in ("queries", "seconds")]
+        charts = [_cost_chart(p, series, metric, cost, title) for p, cost in points if len(set(p[cost])) > 1]
+        if charts and all(chart.single for chart in charts):
+            pictures.append(_drawn(f"{charts[0].title} against {' and '.join(c.x_name for c in charts)}", draw_chart(*charts)))
+        else:
+            pictures += [_picture(chart) for chart in charts]
+    return pictures
 
 
 def _cost_chart(groups: pd.DataFrame, series: str, metric: str, cost: str, title: str) -> Chart:

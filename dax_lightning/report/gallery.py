@@ -11,12 +11,18 @@ from zipfile import BadZipFile
 import numpy as np
 
 from dax_lightning.errors import InputError
-from dax_lightning.report.canvas import as_uri
-from dax_lightning.report.curves import draw_curves, draw_maps
-from dax_lightning.report.tables import SETTING
+from dax_lightning.plots.canvas import as_uri
+from dax_lightning.plots.curves import draw_curves, draw_maps
+from dax_lightning.stats.tables import SETTING
 
-PICTURES, A_CASE = 30, 10  # most panels on a page (about 80 kB each) and of one case; the rest stay in their folder
+PICTURES, A_CASE, WIDTH = (
+    30,
+    10,
+    1200,
+)  # most panels on a page, and their pixels (about 40 kB each) and of one case; the rest stay in their folder
 LEADING, TILES = 3, 25  # cases shown open, with their curves and their maps side by side; most maps side by side
+
+MADE = ("saved", "versions", "black_box", "input_sha256")  # facts beside an explanation of how it was made
 
 Row = dict[str, Any]
 
@@ -51,8 +57,13 @@ class Gallery:
     left_out: int
 
 
-def gallery(folder: Path, rows: list[Row]) -> Gallery:
+def gallery(folder: Path, rows: list[Row], *, maps: bool = True) -> Gallery:
     """Choose the pictures of a page: the best, median and worst case by mean IoU first (the first three without IoU).
+
+    Args:
+        folder: where the jobs' folders are.
+        rows: with their notes.
+        maps: whether a case's maps are shown side by side; not where a grid shows them already.
 
     Example:
         >>> gallery(Path("no such folder"), [{"status": "failed"}])
@@ -66,14 +77,14 @@ def gallery(folder: Path, rows: list[Row]) -> Gallery:
         part = group[: min(A_CASE, room)]
         room -= len(part)
         if part:
-            maps = _side_by_side(folder, group[:TILES], varying) if n < LEADING else None
+            tiles = _side_by_side(folder, group[:TILES], varying) if maps and n < LEADING else None
             panels = [_panel(folder, row, _name(row, varying), curves=n < LEADING) for row in part]
-            entries.append(Entry(rank, group[0]["case"], _mean_iou(group), maps, panels))
+            entries.append(Entry(rank, group[0]["case"], _mean_iou(group), tiles, panels))
     return Gallery(entries[:LEADING], entries[LEADING:], len(done) - (PICTURES - room))
 
 
 def with_notes(folder: Path, rows: list[Row]) -> list[Row]:
-    """Add to each row its ``warnings``, ``history`` (training, an item an epoch) and ``curves``, read from the ``.json``.
+    """Add what a row's ``.json`` says: ``warnings``, ``curves``, ``history`` (training, an item an epoch), ``made`` (how).
 
     Example:
         >>> with_notes(Path("no such folder"), [{"job": "", "case": "a", "explainer": "dax"}])[0]["warnings"]
@@ -154,9 +165,10 @@ def _read_notes(file: Path | None) -> Row:
     try:
         said: Row = json.loads(file.read_text(encoding="utf-8")) if file else {"warnings": []}
         warnings = [str(text) for text in said["warnings"]]
-        return {"warnings": warnings, "history": said.get("notes", {}).get("history"), "curves": said.get("curves") or {}}
+        notes = {"warnings": warnings, "history": said.get("notes", {}).get("history"), "curves": said.get("curves") or {}}
+        return {**notes, "made": {key: said[key] for key in MADE if said.get(key)}}
     except (ValueError, KeyError, TypeError, AttributeError):
-        return {"warnings": ["its .json can’t be read, so its warnings are not known"], "history": None, "curves": {}}
+        return {"warnings": ["its .json can’t be read, so its warnings are not known"], "history": None, "curves": {}, "made": {}}
 
 
 def _mean_iou(rows: list[Row]) -> float:
@@ -184,7 +196,7 @@ def _name(row: Row, varying: list[str]) -> str:
 
 
 def _panel(folder: Path, row: Row, name: str, *, curves: bool) -> Panel:
-    return Panel(row, name, picture_of(folder, row), _curves(row["history"]) if curves and row["history"] else None)
+    return Panel(row, name, picture_of(folder, row, WIDTH), _curves(row["history"]) if curves and row["history"] else None)
 
 
 def _curves(history: Any) -> str | None:

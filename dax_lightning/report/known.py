@@ -55,7 +55,7 @@ class Known:
         return [metric for metric, higher in self.higher_is_better.items() if not higher]
 
     def best(self, groups: pd.DataFrame, metric: str) -> list[Any]:
-        """Index of the best of :func:`dax_lightning.report.tables.summarise`'s lines, ties included; none without a direction.
+        """Index of the best of :func:`dax_lightning.stats.tables.summarise`'s lines, ties included; none without a direction.
 
         Example:
             >>> Known({"iou": True}).best(pd.DataFrame({"iou": [0.2, 0.4], "iou_n": [9, 9]}), "iou")

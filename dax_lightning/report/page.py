@@ -17,8 +17,9 @@ from dax_lightning.report.gallery import gallery, warnings_by_text, with_notes
 from dax_lightning.report.known import Known, read_known
 from dax_lightning.report.paper import asked_table, paper_table
 from dax_lightning.report.parts import Part, compares, parts_of
-from dax_lightning.report.tables import PLACE, SETTING, metric_columns, read_rows, records, summarise, typed
+from dax_lightning.stats.tables import PLACE, SETTING, metric_columns, read_rows, records, summarise, typed
 
+SHOWN_VERSIONS = ("dax-lightning", "python", "torch", "pytorch-lightning")
 PLOTTED = 4  # metrics drawn against cost; the tables hold all
 
 
@@ -90,7 +91,7 @@ def render(
 
     Args:
         folder: where the page goes; a row's files lie in its subfolder ``job`` (the folder itself if that is empty).
-        rows: what :func:`dax_lightning.report.tables.typed` gives.
+        rows: what :func:`dax_lightning.stats.tables.typed` gives.
         tables: the summaries to print.
         chart: the summary to draw against cost.
         facts: what to say about the run besides what the rows tell.
@@ -105,11 +106,17 @@ def render(
     jobs = [Path(folder, job) for job in dict.fromkeys(rows["job"])]
     known, parts, metrics = read_known(jobs), parts_of(rows), metric_columns(rows)
     found, compared = with_notes(folder, records(rows)), compares(parts)
-    words = {"rows": found, "metrics": metrics, "known": known, "facts": _facts(rows) | facts, "missing": missing or {}}
+    words = {
+        "rows": found,
+        "metrics": metrics,
+        "known": known,
+        "facts": _facts(rows) | facts | made_of(found),
+        "missing": missing or {},
+    }
     words |= {"tables": [_part_table(part, metrics, known) for part in parts] if compared else tables}
     words |= {"quality": cost_pictures(parts, _plotted(metrics, known)) if compared else _quality(chart, metrics)}
     words |= {"comparison": compare(folder, parts, found, known), "paper": paper_table(asked_table(jobs), parts)}
-    words |= {"warnings": warnings_by_text(found), "gallery": gallery(folder, found)}
+    words |= {"warnings": warnings_by_text(found), "gallery": gallery(folder, found, maps=not words["comparison"].grids)}
     words |= {"count": Counter(row["status"] for row in found), "failed": [row for row in found if row["status"] == "failed"]}
     words |= {"title": ", ".join(_listed(rows["task"])) or "no rows", "place": Path(folder).resolve().name}
     path = Path(folder, "report.html")
@@ -156,9 +163,35 @@ def signed(value: float) -> str:
 def _part_table(part: Part, metrics: list[str], known: Known) -> Table:
     """One line a method; the best of each metric is known where its direction is."""
     varying = [key for key in SETTING if key == "explainer" or len(set(part.rows[key].astype(str))) > 1]
-    groups = summarise(part.rows, varying, metrics)
+    groups = _sorted(summarise(part.rows, varying, metrics), known, metrics)
     title = f"Results: {part.title}" if part.title else "Results"
     return Table(title, groups, varying, part.best(known, groups, metrics))
+
+
+def _sorted(groups: pd.DataFrame, known: Known, metrics: list[str]) -> pd.DataFrame:
+    """The best comes first by the first metric with a direction; lines without it come last."""
+    main = next(iter(known.main(metrics)), None)
+    if main is None or groups.empty:
+        return groups
+    return groups.sort_values(by=main, ascending=not known.up(main), kind="stable", ignore_index=True)
+
+
+def made_of(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """When and with what a run was made, as far as its explanations' files tell.
+
+    Example:
+        >>> made_of([{"case": "cat", "black_box": "vit", "made": {"saved": "2030-01-02T03:04:05+00:00", "black_box": "ab12"}}])
+        {'Date': '2030-01-02 03:04 UTC', 'Model fingerprint': 'vit ab12'}
+    """
+    said = [(row, row["made"]) for row in rows if row["made"]]
+    dates = sorted({str(made["saved"])[:16].replace("T", " ") + " UTC" for _, made in said if "saved" in made})
+    versions = [f"{name} {v}" for _, made in said for name, v in made.get("versions", {}).items() if name in SHOWN_VERSIONS]
+    boxes = [f"{row['black_box']} {made['black_box']}".strip() for row, made in said if "black_box" in made]
+    inputs = [f"{row['case']} {made['input_sha256'][:16]}" for row, made in said if "input_sha256" in made]
+    facts = {"Date": " to ".join(dict.fromkeys([*dates[:1], *dates[-1:]]))}
+    facts |= {"Versions": ", ".join(_listed(versions)), "Model fingerprint": ", ".join(_listed(boxes))}
+    facts |= {"Input SHA-256, first 16": ", ".join(_listed(inputs))}
+    return {label: text for label, text in facts.items() if text}
 
 
 def _plotted(metrics: list[str], known: Known) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 from dax_lightning.report.parts import Part, right_and_wrong
-from dax_lightning.report.tables import by_case
+from dax_lightning.stats.tables import by_case
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ class Part:
     Args:
         box: the black box, and the task where there are several.
         setting: what else was set, such as ``q=300``; empty in a single run.
-        rows: :func:`dax_lightning.report.tables.typed` rows.
+        rows: :func:`dax_lightning.stats.tables.typed` rows.
     """
 
     box: str
@@ -74,7 +74,7 @@ def parts_of(rows: pd.DataFrame) -> list[Part]:
     are told apart too.
 
     Example:
-        >>> from dax_lightning.report.tables import typed
+        >>> from dax_lightning.stats.tables import typed
         >>> rows = typed(pd.DataFrame({"case": "a", "explainer": ["dax", "lime"], "black_box": "vit", "setting": ["q=1", "q=2"]}))
         >>> [part.title for part in parts_of(rows)]
         ['vit · q=1', 'vit · q=2']

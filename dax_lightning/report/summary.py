@@ -7,7 +7,7 @@ import pandas as pd
 
 from dax_lightning.errors import InputError
 from dax_lightning.report.page import Table, overrides, render, summarise_by
-from dax_lightning.report.tables import NEEDED, SETTING, read_rows, records, typed
+from dax_lightning.stats.tables import NEEDED, SETTING, read_rows, records, typed
 
 _NAMED = ("seed", "black_box", "explainer")  # a row's own columns name these
 

@@ -1,10 +1,10 @@
 """INPUT: what is explained, as the black box sees it."""
 
+from dax_lightning.inputs.image_file import read_image
 from dax_lightning.tasks.bad_model import BadModel, background_classifier, biased_scene
 from dax_lightning.tasks.base import Only, Task
 from dax_lightning.tasks.coco import Coco
 from dax_lightning.tasks.files import Files, Photo
-from dax_lightning.tasks.images import read_image
 from dax_lightning.tasks.scenes import Scene, shape_scene
 from dax_lightning.tasks.shapes import Shapes, shapes_classifier
 from dax_lightning.tasks.voc import Voc

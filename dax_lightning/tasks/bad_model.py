@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dax_lightning.black_box import BlackBox, TorchBlackBox, View
+from dax_lightning.black_box import BlackBox, from_torch
 from dax_lightning.errors import InputError
 from dax_lightning.tasks.base import Only, Task
 from dax_lightning.tasks.imagenet import meanings
@@ -41,8 +41,8 @@ class BadModel(Task):
         InputError: no drawing asked for, too small a size, a seed out of range, or no such target.
 
     Example:
-        >>> from dax_lightning.black_box import CallableBlackBox
-        >>> task = BadModel(CallableBlackBox(lambda rows: rows.mean((2, 3)), size=(64, 64)), n=3, target=0)
+        >>> from dax_lightning.black_box import from_function
+        >>> task = BadModel(from_function(lambda rows: rows.mean((2, 3)), multi_label=True, size=(64, 64)), n=3, target=0)
         >>> task.keys(), bool(task[0].truth.float().mean() > 0.5)
         (['disc_0', 'cross_1', 'disc_2'], True)
     """
@@ -70,7 +70,7 @@ class BadModel(Task):
 
     def _case(self, index: int) -> Case:
         scene = biased_scene(self.seed, index, self.size)
-        x, thing, segments = as_seen(scene, self.black_box.view)
+        x, thing, segments = as_seen(scene, self._view)
         target, kind = self._chosen(x), KINDS[index % len(KINDS)]
         others = {i for name, ids in self._named.items() if name != kind for i in ids}
         wrong = self._most_probable(x, others - {target})
@@ -109,7 +109,7 @@ def background_classifier(
     honest: bool = False,
     batch_size: int = 64,
     device: str = "cpu",
-) -> TorchBlackBox:
+) -> BlackBox:
     """A small network that learned from drawings whose background gives the class away, in seconds and the same each time.
 
     It learns on copies with random pieces removed: the class as far as the picture is still there, ``nothing`` for the rest.
@@ -136,7 +136,7 @@ def background_classifier(
         raise InputError(f"black_box.drawings={drawings}, black_box.epochs={epochs}: both must be at least 1")
     check_drawing(seed, size)
     module = copy.deepcopy(_trained(seed, size, drawings, epochs, honest))  # the cached one stays on the CPU
-    return TorchBlackBox(module, View((size, size)), (0.0,) * 3, (1.0,) * 3, CLASSES, "logits", batch_size, device)
+    return from_torch(module, size, classes=CLASSES, batch_size=batch_size, device=device)
 
 
 @lru_cache(maxsize=4)

@@ -1,10 +1,13 @@
 """A task: a list of cases for one black box."""
 
+import hashlib
 import re
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, cast, get_args
 
 import torch
 from jaxtyping import Float
@@ -12,9 +15,11 @@ from torch import Tensor
 
 from dax_lightning.black_box import BlackBox
 from dax_lightning.errors import InputError
+from dax_lightning.inputs import ImageInput
 from dax_lightning.types import Case
 
 Only = Literal["all", "correct", "wrong"]
+_LONGEST = 100  # bytes of a key; the explainer's name and the ending come after it
 
 
 class Task(ABC):
@@ -36,14 +41,18 @@ class Task(ABC):
     Attributes:
         name: the task's name in ``rows.csv``.
         knows_classes: whether right and wrong can be told.
+        of_pictures: whether the cases are photographs or drawings, so that the black box must take images.
         black_box: as given.
 
     Raises:
-        InputError: no such class, a limit below 1, or right and wrong can't be told; once all are looked at: no case is left.
+        InputError: no such class, a limit below 1, right and wrong can't be told, or the black box takes no pictures; once all
+            are looked at: no case is left.
+
     """
 
     name: ClassVar[str]
     knows_classes: ClassVar[bool] = False
+    of_pictures: ClassVar[bool] = True
 
     def __init__(self, black_box: BlackBox, keys: Iterable[str], target: int | str | None, limit: int | None, only: Only = "all"):
         if limit is not None and limit < 1:
@@ -53,10 +62,13 @@ class Task(ABC):
         if only != "all" and not self.knows_classes:
             raise InputError(f"only={only}: task={self.name} does not know what is in its pictures: leave out only=")
         self.black_box, self.only = black_box, only
+        if self.of_pictures and not isinstance(black_box.input, ImageInput):
+            raise InputError(f"task={self.name} has pictures, the black box takes a {black_box.input.kind}: give input=FILE")
         self._target = None if target is None else black_box.target(target)
         self._keys: list[str] = []  # of all that were looked at
         self._picked: list[int] = []  # of these, the cases
         self._asked: tuple[Tensor, Tensor] | None = None  # the last input and its answer
+        self._used = False  # whether the answer was looked at since
         self._stream = islice(self._fitting(keys), limit)
         if only == "all":
             self._look(1)
@@ -72,13 +84,19 @@ class Task(ABC):
 
     def __getitem__(self, index: int) -> Case:
         self._look(None if index < 0 else index + 1)
-        return self._case(self._picked[index])
+        self._used = False
+        case = self._case(self._picked[index])
+        return replace(case, asked=int(self._used))
 
     def __iter__(self) -> Iterator[Case]:
         index = 0
         while self._look(index + 1):
             yield self[index]
             index += 1
+
+    def content(self, index: int) -> bytes | None:
+        """The file that case ``index`` is made from; ``None`` where the task's settings tell all of it, as with drawings."""
+        return None
 
     @abstractmethod
     def _case(self, index: int) -> Case:
@@ -91,6 +109,11 @@ class Task(ABC):
     def _nothing_left(self) -> str:
         """The error where no case is left after all keys were looked at."""
         return f"only={self.only} leaves no case of task={self.name} ({len(self._keys)} looked at): leave it out"
+
+    @property
+    def _view(self) -> ImageInput:
+        """How the black box sees a picture."""
+        return cast(ImageInput, self.black_box.input)
 
     def _look(self, wanted: int | None = None) -> bool:
         """Look at keys until so many cases are found; whether they are."""
@@ -118,6 +141,7 @@ class Task(ABC):
         """The black box's probabilities; the last answer is remembered, so that one case costs one row."""
         if self._asked is None or not torch.equal(self._asked[0], x):
             self._asked = x, self.black_box(x[None])[0]
+        self._used = True
         return self._asked[1]
 
     def _chosen(self, x: Float[Tensor, "c *space"]) -> int:
@@ -130,19 +154,45 @@ class Task(ABC):
 
 
 def safe_keys(names: Iterable[str]) -> list[str]:
-    """Names made safe for files: word characters, dots and dashes; at most 100; told apart whatever their letter case.
+    """Names made safe for files, each once; see :func:`safe_key`.
 
     Example:
         >>> safe_keys(["a cat", "a/cat", "..", "été"])
         ['a_cat', 'a_cat_2', 'case', 'été']
     """
-    keys: list[str] = []
     taken: set[str] = set()
-    for name in names:
-        stem = re.sub(r"[^\w.-]+", "_", name).strip("._")[:100] or "case"
-        count, key = 1, stem
-        while key.lower() in taken:
-            count, key = count + 1, f"{stem}_{count + 1}"
-        taken.add(key.lower())
-        keys.append(key)
-    return keys
+    return [safe_key(name, taken) for name in names]
+
+
+def safe_key(name: str, taken: set[str]) -> str:
+    """A name made safe for files: word characters, dots and dashes, and of at most 100 bytes in UTF-8.
+
+    A longer name is cut, and ends in a hash of all of it. So the names of all files of a case stay below the usual limit of 255
+    bytes.
+
+    Args:
+        name: any text.
+        taken: keys that were given before, whatever their letter case; the new one is added.
+
+    Example:
+        >>> len(safe_key("猫" * 82, set()).encode())
+        99
+    """
+    stem = re.sub(r"[^\w.-]+", "_", name).strip("._") or "case"
+    if len(stem.encode()) > _LONGEST:
+        stem = _cut(stem, _LONGEST - 9) + "_" + hashlib.sha256(name.encode()).hexdigest()[:8]
+    count, key = 1, stem
+    while _same(key) in taken:
+        count, key = count + 1, f"{stem}_{count + 1}"
+    taken.add(_same(key))
+    return key
+
+
+def _cut(text: str, most: int) -> str:
+    """The first characters that fit into so many bytes."""
+    return text.encode()[:most].decode(errors="ignore")
+
+
+def _same(key: str) -> str:
+    """What file systems may take for the same name gives the same."""
+    return unicodedata.normalize("NFC", key).casefold()

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from dax_lightning.black_box import BlackBox
 from dax_lightning.errors import InputError
-from dax_lightning.tasks.base import Only, Task, safe_keys
+from dax_lightning.inputs.image_file import read_image
+from dax_lightning.tasks.base import Only, Task, safe_key
 from dax_lightning.tasks.coco_files import Annotated, photographs
 from dax_lightning.tasks.imagenet import IMAGENET, meanings
-from dax_lightning.tasks.images import read_image
 from dax_lightning.types import Case
 
 
@@ -24,8 +24,8 @@ class Coco(Task):
     target is the most probable class that means this object, however improbable; ``Case.wrong`` the most probable that means an
     object of which COCO shows none in the photograph. A case costs one row. Keys are ``<image>_<class>``.
 
-    An object whose outline is compressed RLE (COCO's own files have none) is known to be there but not where: its class gives
-    no case in that photograph.
+    Annotations that can't be used are left out, and the log says how many. Of an object with a box and no mask the box is in
+    ``Case.ignore``. Where there is no box either, its class gives no case in that photograph.
 
     Args:
         black_box: the model whose answers are explained. One without class names is asked one grey row to count its classes.
@@ -47,8 +47,8 @@ class Coco(Task):
     Example:
         >>> import tempfile
         >>> from pathlib import Path
-        >>> from dax_lightning.black_box import CallableBlackBox
-        >>> box = CallableBlackBox(lambda rows: rows.mean((2, 3)), size=(8, 8), classes=["cat", "dog", "cow"])
+        >>> from dax_lightning.black_box import from_function
+        >>> box = from_function(lambda rows: rows.mean((2, 3)), multi_label=True, size=(8, 8), classes=["cat", "dog", "cow"])
         >>> with tempfile.TemporaryDirectory() as root:
         ...     for folder in ("images", "labels"):
         ...         Path(root, folder, "val2017").mkdir(parents=True)
@@ -83,8 +83,7 @@ class Coco(Task):
         self.min_share, self.min_score = min_share, min_score
         self._sources: dict[str, tuple[Annotated, str] | InputError] = {}  # of each key that was looked at
         self._known = _known(black_box)
-        self._view = black_box.view
-        super().__init__(black_box, self._in_view(), target, limit, only)
+        super().__init__(black_box, self._in_input(), target, limit, only)
 
     def _nothing_left(self) -> str:
         if self._keys:
@@ -95,12 +94,11 @@ class Coco(Task):
             "task.min_classes"
         )
 
-    def _in_view(self) -> Iterator[str]:
+    def _in_input(self) -> Iterator[str]:
+        taken: set[str] = set()
         for stem, photograph in photographs(self.root, self.image_set):
             for name, source in self._cases_of(stem, photograph):
-                key = safe_keys([name])[0]
-                while key in self._sources:
-                    key += "_"
+                key = safe_key(name, taken)
                 self._sources[key] = source
                 yield key
 
@@ -164,5 +162,5 @@ class Coco(Task):
 
 def _known(black_box: BlackBox) -> dict[str, tuple[int, ...]]:
     classes = black_box.classes
-    count = len(classes) if classes else black_box(torch.full((1, *black_box.view.shape), 0.5)).shape[1]
+    count = len(classes) if classes else black_box(torch.full([1, *(side or 1 for side in black_box.input.shape)], 0.5)).shape[1]
     return meanings(IMAGENET if count == 1000 else [name.lower() for name in classes or ()], classes, count)

@@ -1,18 +1,22 @@
 """COCO's two layouts, the official JSON and YOLO's text files, read into one form."""
 
 import json
+import logging
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
-from PIL import ExifTags, Image
-from skimage.draw import polygon2mask
+from jaxtyping import UInt8
+from PIL import Image
+from pycocotools import mask
 
 from dax_lightning.errors import InputError
-from dax_lightning.tasks.images import SUFFIXES
+from dax_lightning.inputs.image_file import SUFFIXES, turn_of
 
 NAMES = ("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light", "fire hydrant",
          "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra",
@@ -22,6 +26,14 @@ NAMES = ("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "
          "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote",
          "keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors",
          "teddy bear", "hair drier", "toothbrush")  # fmt: skip
+_LYING = (
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+)  # width and height change places
+_FAR = 100_000  # pixels; no picture is so wide
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,19 +43,37 @@ class Outline:
     Args:
         name: its class, in small letters.
         polygons: flat lists x, y, x, y, ... in pixels; their union.
-        runs: lengths of pixels outside and inside in turn, down each column (uncompressed RLE), in place of polygons.
-        crowd: a region full of such objects, not one.
+        runs: a run-length mask as COCO writes it, ``{"size": [h, w], "counts": ...}``, in place of polygons.
+        crowd: a region in which such objects are, not one object. A box without a mask is one too.
     """
 
     name: str
     polygons: tuple[tuple[float, ...], ...] = ()
-    runs: tuple[int, ...] = ()
+    runs: dict[str, Any] | None = None
     crowd: bool = False
 
     @property
     def readable(self) -> bool:
-        """Whether its place is known; of compressed RLE it is not."""
+        """Whether its place is known."""
         return bool(self.polygons or self.runs)
+
+    def filled(self, height: int, width: int) -> UInt8[np.ndarray, "h w"]:
+        """Ones where it is.
+
+        Raises:
+            InputError: a broken run-length mask.
+        """
+        try:
+            drawn: Any = [list(polygon) for polygon in self.polygons] or self.runs
+            packed = drawn if _compressed(drawn) else mask.frPyObjects(drawn, height, width)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools' own way with NumPy 2
+                filled = mask.decode(mask.merge(packed) if isinstance(packed, list) else packed)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the mask of a {self.name} is broken ({error}): copy the annotations again") from error
+        if filled.shape != (height, width):
+            raise InputError(f"the mask of a {self.name} has {filled.shape} pixels, wanted {(height, width)}: get it again")
+        return filled
 
 
 @dataclass(frozen=True)
@@ -68,11 +98,12 @@ class Annotated:
             >>> np.asarray(photo.mask("cat")).tolist()
             [[1, 1, 0, 0], [0, 0, 0, 0]]
         """
-        picture = Image.new("L", self.size)
+        width, height = self.size
+        union = np.zeros((height, width), np.uint8)
         for outline in self.outlines:
-            if outline.name == name and outline.crowd == crowd:
-                _fill(picture, outline)
-        return picture
+            if outline.name == name and outline.crowd == crowd and outline.readable:
+                union |= outline.filled(height, width)
+        return Image.fromarray(union)
 
 
 def photographs(root: str | None, image_set: str | None) -> Iterable[tuple[str, Annotated | InputError]]:
@@ -106,27 +137,120 @@ def _jsons(base: Path) -> list[Path]:
     return sorted(base.glob("annotations/instances_*.json"))
 
 
-def _official(base: Path, file: Path) -> Iterable[tuple[str, Annotated | InputError]]:
+def _official(base: Path, file: Path) -> list[tuple[str, Annotated | InputError]]:
     folder = _folder(base, file.stem.removeprefix("instances_"))
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        names = {category["id"]: category["name"].lower() for category in content["categories"]}
-        outlines: dict[int, list[Outline]] = {image["id"]: [] for image in content["images"]}
-        for annotation in content["annotations"]:
-            outlines[annotation["image_id"]].append(_outline(annotation, names))
-        sizes = [(image["file_name"], image["id"], (image["width"], image["height"])) for image in content["images"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        images, categories, annotations = ([*content[key]] for key in ("images", "categories", "annotations"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{file} is no COCO instances file ({cause[:200]}): copy or download it again") from error
-    return [(Path(name).stem, Annotated(folder / name, size, tuple(outlines[number]))) for name, number, size in sizes]
+    skipped: Counter[str] = Counter()
+    names = {str(each["id"]): each["name"].lower() for each in categories if _has(each, id=str | int, name=str)}
+    skipped["classes without an id or a name"] = sum(not _has(each, id=str | int, name=str) for each in categories)
+    usable = [each for each in images if _has(each, id=str | int, file_name=str)]
+    skipped["images without an id or a file name"] = len(images) - len(usable)
+    outlines: dict[str, list[Outline]] = {str(image["id"]): [] for image in usable}
+    for annotation in annotations:
+        try:
+            outlines[str(_get(annotation, "image_id"))].append(_outline(annotation, names, skipped))
+        except KeyError:
+            skipped["annotations of an image that is not listed"] += 1
+        except _Unusable as reason:
+            skipped[f"annotations {reason}"] += 1
+    _warn(file, skipped)
+    return [(Path(image["file_name"]).stem, _annotated(folder, image, outlines[str(image["id"])])) for image in usable]
 
 
-def _outline(annotation: dict[str, Any], names: dict[int, str]) -> Outline:
-    name, crowd, drawn = names[annotation["category_id"]], bool(annotation.get("iscrowd", 0)), annotation["segmentation"]
-    if isinstance(drawn, dict):
-        runs = drawn["counts"]
-        return Outline(name, runs=() if isinstance(runs, str) else tuple(runs), crowd=crowd)
-    return Outline(name, polygons=tuple(tuple(map(float, polygon)) for polygon in drawn if len(polygon) >= 6), crowd=crowd)
+class _Unusable(Exception):
+    """Why an annotation can't be used."""
+
+
+def _warn(file: Path, skipped: Counter[str]) -> None:
+    reasons = [f"{count} {reason}" for reason, count in skipped.items() if count]
+    if reasons:
+        _log.warning("%s: what can't be used was left out: %s", file, ", ".join(reasons))
+
+
+def _has(thing: Any, **types: Any) -> bool:
+    return isinstance(thing, dict) and all(isinstance(thing.get(key), kind) for key, kind in types.items())
+
+
+def _get(annotation: Any, key: str) -> Any:
+    if not isinstance(annotation, dict):
+        raise _Unusable("that are no objects of JSON")
+    return annotation.get(key)
+
+
+def _annotated(folder: Path, image: dict[str, Any], outlines: list[Outline]) -> Annotated | InputError:
+    """A photograph; where its size is not written, the file tells it."""
+    file, width, height = folder / image["file_name"], image.get("width"), image.get("height")
+    try:
+        if not (isinstance(width, int) and isinstance(height, int) and min(width, height) > 0):
+            width, height = _size(file)
+        return Annotated(file, (width, height), tuple(outlines))
+    except InputError as error:
+        return error
+
+
+def _outline(annotation: dict[str, Any], names: dict[str, str], skipped: Counter[str]) -> Outline:
+    name = names.get(str(annotation.get("category_id")))
+    drawn, box = annotation.get("segmentation"), annotation.get("bbox")
+    if name is None:
+        raise _Unusable("of a class that is not listed")
+    crowd = bool(annotation.get("iscrowd", 0))
+    if isinstance(drawn, dict) and _whole(drawn):
+        return Outline(name, runs=drawn, crowd=crowd)
+    polygons = tuple(tuple(map(float, polygon)) for polygon in drawn if _is_polygon(polygon)) if isinstance(drawn, list) else ()
+    if polygons:
+        return Outline(name, polygons, crowd=crowd)
+    skipped["annotations without a mask (their boxes are left out of the truth)"] += 1
+    if not _is_numbers(box) or len(box) != 4:
+        return Outline(name)  # it is somewhere: its class gives no case here
+    left, top, width, height = map(float, box)
+    right, bottom = left + width, top + height
+    return Outline(name, ((left, top, right, top, right, bottom, left, bottom),), crowd=True)
+
+
+def _is_polygon(points: Any) -> TypeGuard[list[float]]:
+    return _is_numbers(points) and len(points) >= 6 and len(points) % 2 == 0
+
+
+def _is_numbers(values: Any) -> TypeGuard[list[float]]:
+    """Whether it is a list of coordinates; what is far outside any picture would take memory without bound."""
+    return isinstance(values, list) and all(isinstance(value, int | float) and abs(value) < _FAR for value in values)
+
+
+def _whole(runs: dict[str, Any]) -> bool:
+    """Whether a run-length mask has a size and counts, and its runs fill it."""
+    size, counts = runs.get("size"), runs.get("counts")
+    if not (isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and 0 < side < _FAR for side in size)):
+        return False
+    lengths = _lengths(counts) if isinstance(counts, str) else counts
+    if not (isinstance(lengths, list) and all(isinstance(length, int) and length >= 0 for length in lengths)):
+        return False
+    return sum(lengths) == size[0] * size[1]
+
+
+def _lengths(counts: str) -> list[int] | None:
+    """The runs in a compressed string: pycocotools reads past the end of one that is cut off. ``None``: no such string."""
+    lengths: list[int] = []
+    value = shift = 0
+    for letter in counts:
+        bits = ord(letter) - 48  # five bits of a number, the lowest first, and one that says whether more follow
+        if not 0 <= bits < 64:
+            return None
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16) << (shift - 4)  # the sign
+            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+            value = shift = 0
+    return None if shift else lengths
+
+
+def _compressed(drawn: Any) -> bool:
+    return isinstance(drawn, dict) and isinstance(drawn["counts"], str)
 
 
 def _yolo(base: Path, labels: Path) -> Iterator[tuple[str, Annotated | InputError]]:
@@ -172,9 +296,9 @@ def _pixels(texts: list[str], size: tuple[int, int]) -> tuple[float, ...]:
 def _size(image: Path) -> tuple[int, int]:
     try:
         with Image.open(image) as picture:
-            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5  # 5 to 8 lie on their side
+            lying = turn_of(picture) in _LYING
             width, height = picture.size
-            return (height, width) if turned else (width, height)
+            return (height, width) if lying else (width, height)
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"image {image} can't be read ({error}): copy or download it again") from error
 
@@ -185,15 +309,3 @@ def _folder(base: Path, image_set: str) -> Path:
     if found is None:
         raise InputError(f"task.root={base} has no images of {image_set}: wanted {' or '.join(map(str, folders[:2]))}")
     return found
-
-
-def _fill(picture: Image.Image, outline: Outline) -> None:
-    for polygon in outline.polygons:
-        x, y = np.array(polygon[::2]) - 0.5, np.array(polygon[1::2]) - 0.5  # a pixel is inside where its middle is
-        inside = polygon2mask((picture.height, picture.width), np.stack([y, x], 1))
-        picture.paste(1, mask=Image.fromarray(inside))
-    if outline.runs:
-        inside = np.repeat(np.arange(len(outline.runs)) % 2, outline.runs).astype(bool)
-        if inside.size != picture.width * picture.height:
-            raise InputError(f"a run-length mask of {inside.size} pixels for {picture.width}x{picture.height}: get it again")
-        picture.paste(1, mask=Image.fromarray(inside.reshape(picture.width, picture.height).T))

@@ -1,17 +1,19 @@
 """The user's own photographs, and one that ships with scikit-image."""
 
-import glob
-import re
-from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
 import skimage
 from PIL import Image
 
 from dax_lightning.black_box import BlackBox
 from dax_lightning.errors import InputError
+from dax_lightning.inputs import ImageInput
+from dax_lightning.inputs.arrays import SUFFIXES as ARRAYS
+from dax_lightning.inputs.arrays import read_array
+from dax_lightning.inputs.image_file import read_image, to_rgb
 from dax_lightning.tasks.base import Only, Task, safe_keys
-from dax_lightning.tasks.images import SUFFIXES, read_image, to_rgb
+from dax_lightning.tasks.masks import Masks, found
 from dax_lightning.types import Case
 
 Photograph = Literal["chelsea", "coffee", "astronaut", "rocket", "camera"]  # inside scikit-image's package, no download
@@ -31,8 +33,8 @@ class Photo(Task):
         InputError: another name, no such target, or another ``only``.
 
     Example:
-        >>> from dax_lightning.black_box import CallableBlackBox
-        >>> task = Photo(CallableBlackBox(lambda rows: rows.mean((2, 3)), size=(32, 32)), target=0)
+        >>> from dax_lightning.black_box import from_function
+        >>> task = Photo(from_function(lambda rows: rows.mean((2, 3)), multi_label=True, size=(32, 32)), target=0)
         >>> task.keys(), task[0].x.shape
         (['chelsea'], torch.Size([3, 32, 32]))
     """
@@ -53,28 +55,34 @@ class Photo(Task):
 
     def _case(self, index: int) -> Case:
         key = self._keys[index]
-        x = self.black_box.view.image(to_rgb(Image.fromarray(getattr(skimage.data, key)())))
+        x = self._view.image(to_rgb(Image.fromarray(getattr(skimage.data, key)())))
         return Case(key, x, self._chosen(x))
 
 
 class Files(Task):
-    """The user's image files, in natural order (``2.jpg`` before ``10.jpg``).
+    """The user's files, in natural order (``2.jpg`` before ``10.jpg``), with masks where there are any.
+
+    A mask is a picture of one channel (``.png``) or an array (``.npy``), as large as its picture. Its file has the same name, the
+    ending aside. 0 is background. Where the masks hold one other value, it is the object. Where they hold several, each is the id
+    of a class, the truth is what shows the target, and 255 is ignored. The first 200 masks tell which it is.
 
     Args:
-        black_box: the model whose answers are explained.
-        input: a file, a folder (its images, not those of its subfolders), or a glob such as ``photos/**/*.jpg``.
+        black_box: the model whose answers are explained; its input says which files are read.
+        input: a file, a folder (its files, not those of its subfolders), or a glob such as ``photos/**/*.jpg``.
+        masks: a file, folder or glob of masks; ``None``: the cases have no truth.
         target: see :class:`Task`.
         limit: see :class:`Task`.
         only: all; nobody knows what is in the picture, so right and wrong can't be told.
 
     Raises:
-        InputError: nothing there, no image among it, no such target, or another ``only``; from ``task[i]``, what
-            :func:`read_image` refuses.
+        InputError: nothing there, no such file among it, no picture with a mask, no such target, or another ``only``; from
+            ``task[i]``, what the input refuses, and a mask that is missing, damaged, in colour, of another size, or without the
+            target.
 
     Example:
         >>> import tempfile
-        >>> from dax_lightning.black_box import CallableBlackBox
-        >>> box = CallableBlackBox(lambda rows: rows.mean((2, 3)), size=(8, 8))
+        >>> from dax_lightning.black_box import from_function
+        >>> box = from_function(lambda rows: rows.mean((2, 3)), multi_label=True, size=(8, 8))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     for n in (10, 2):
         ...         Image.new("RGB", (9, 9), "red").save(f"{folder}/{n}.png")
@@ -83,42 +91,44 @@ class Files(Task):
     """
 
     name = "files"
+    of_pictures = False
 
     def __init__(
         self,
         black_box: BlackBox,
         input: str | None = None,
+        masks: str | None = None,
         target: int | str | None = None,
         limit: int | None = None,
         only: Only = "all",
     ):
         if input is None:
-            raise InputError("task=files has no input: give input=FILE, input=FOLDER or input='photos/*.jpg'")
-        self.files = _found(str(Path(input).expanduser()))
+            alone = "" if masks is None else f"masks={masks} alone is not enough: "
+            raise InputError(f"{alone}task=files has no input: give input=FILE, input=FOLDER or input='photos/*.jpg'")
+        self.files = found(input, black_box.input.suffixes)
+        self._masks = None if masks is None else Masks(masks, self.files)
+        if self._masks is not None and not isinstance(black_box.input, ImageInput):
+            raise InputError(f"masks={masks} are for pictures, the black box takes a {black_box.input.kind}: leave out masks=")
         super().__init__(black_box, safe_keys(file.stem for file in self.files), target, limit, only)
 
+    def content(self, index: int) -> bytes | None:
+        """See :meth:`Task.content`; ``None`` where the file can't be read, which the case will tell."""
+        try:
+            return self.files[self._picked[index]].read_bytes()
+        except OSError:
+            return None
+
     def _case(self, index: int) -> Case:
-        x = self.black_box.view.image(read_image(self.files[index]))
-        return Case(self._keys[index], x, self._chosen(x))
-
-
-def _found(input: str) -> list[Path]:
-    path = Path(input)
-    if path.is_file():
-        return [path]
-    if not path.is_dir() and not glob.has_magic(input):
-        raise InputError(f"input {input} does not exist: give an image file, a folder of them, or a glob in quotes")
-    found = path.iterdir() if path.is_dir() else map(Path, glob.iglob(input, recursive=True))
-    files = [file for file in found if _is_image(file)]
-    if not files:
-        what = "folder" if path.is_dir() else "glob"
-        raise InputError(f"input {input} is a {what} without images: wanted files ending in {' '.join(SUFFIXES)}")
-    return sorted(files, key=_natural)
-
-
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-
-
-def _natural(file: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(file).lower())]
+        file, key = self.files[index], self._keys[index]
+        if self._masks is None:
+            x = self.black_box.input.read(file)
+            return Case(key, x, self._chosen(x))
+        source = read_array(file) if file.suffix.lower() in ARRAYS else read_image(file)
+        mask = self._masks.of(file, source)
+        x = self._view.prepare(source)
+        target = self._chosen(x)
+        truth, ignore = self._masks.truth(mask, target, self.black_box.classes)
+        truth, ignore = (self._view.labels(Image.fromarray(part.astype(np.uint8))).bool() for part in (truth, ignore))
+        if not truth.any():
+            raise InputError(f"the mask of {file} shows nothing in the black box's view: leave it out, or try crop=squash")
+        return Case(key, x, target, truth=truth, ignore=ignore if ignore.any() else None)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dax_lightning.black_box import BlackBox, TorchBlackBox, View
+from dax_lightning.black_box import BlackBox, ImageInput, from_torch
 from dax_lightning.device import one_thread
 from dax_lightning.errors import InputError
 from dax_lightning.tasks.base import Only, Task
@@ -41,8 +41,8 @@ class Shapes(Task):
         InputError: no drawing asked for, too small a size, a seed out of range, or no such target.
 
     Example:
-        >>> from dax_lightning.black_box import CallableBlackBox
-        >>> task = Shapes(CallableBlackBox(lambda rows: rows.mean((2, 3)), size=(64, 64)), n=6, target=0)
+        >>> from dax_lightning.black_box import from_function
+        >>> task = Shapes(from_function(lambda rows: rows.mean((2, 3)), multi_label=True, size=(64, 64)), n=6, target=0)
         >>> task.keys()
         ['disc_0', 'square_1', 'triangle_2', 'cross_3', 'ring_4', 'disc_5']
     """
@@ -76,7 +76,7 @@ class Shapes(Task):
 
     def _case(self, index: int) -> Case:
         scene = self._draw(index)
-        x, truth, segments = as_seen(scene, self.black_box.view)
+        x, truth, segments = as_seen(scene, self._view)
         target = self._chosen(x)
         others = {i for name, ids in self._named.items() if name != SHAPES[scene.label] for i in ids}
         wrong = self._most_probable(x, others - {target})
@@ -91,27 +91,27 @@ class Shapes(Task):
         return meanings(SHAPES, classes, len(classes))
 
 
-def as_seen(scene: Scene, view: View) -> tuple[Float[Tensor, "c h w"], Bool[Tensor, "h w"], Int[Tensor, "h w"]]:
+def as_seen(scene: Scene, input: ImageInput) -> tuple[Float[Tensor, "c h w"], Bool[Tensor, "h w"], Int[Tensor, "h w"]]:
     """A drawing, its object and its partition (ids 0 to j - 1), as a black box with this view sees them.
 
     Example:
-        >>> x, truth, segments = as_seen(shape_scene(seed=0, index=0), View((32, 32)))
+        >>> x, truth, segments = as_seen(shape_scene(seed=0, index=0), ImageInput((32, 32)))
         >>> x.shape, segments.shape
         (torch.Size([3, 32, 32]), torch.Size([32, 32]))
     """
-    x = view.image(Image.fromarray((scene.x * 255).round().byte().permute(1, 2, 0).numpy()))
-    truth, segments = (view.labels(Image.fromarray(part.byte().numpy())) for part in (scene.truth, scene.segments))
+    x = input.image(Image.fromarray((scene.x * 255).round().byte().permute(1, 2, 0).numpy()))
+    truth, segments = (input.labels(Image.fromarray(part.byte().numpy())) for part in (scene.truth, scene.segments))
     return x, truth.bool(), segments.unique(return_inverse=True)[1]
 
 
 def shapes_classifier(
     seed: int = 0, size: int = 64, drawings: int = 800, epochs: int = 15, batch_size: int = 64, device: str = "cpu"
-) -> TorchBlackBox:
+) -> BlackBox:
     """A small network trained on the drawings, in seconds and the same each time; its score is the share of the object seen.
 
-    It learns on copies with random segments or squares removed (black, blurred, their mean or the picture's): the answer to
-    learn is the object's class as far as the object is still there, ``nothing`` for the rest. What lies around the object
-    counts for nothing, so the object, and no other place, is what an explanation should find.
+    It learns on copies with random segments or squares removed (black, blurred, their mean or the picture's). Its answer is the
+    object's class by the share of the object that is still there, ``nothing`` by the rest. So an explanation should find the
+    object and no other place.
 
     Args:
         seed: of its drawings, weights and batches; none of its drawings is one of :class:`Shapes`.
@@ -133,7 +133,7 @@ def shapes_classifier(
         raise InputError(f"black_box.drawings={drawings}, black_box.epochs={epochs}: both must be at least 1")
     check_drawing(seed, size)
     module = copy.deepcopy(_trained(seed, size, drawings, epochs))  # the cached one stays on the CPU
-    return TorchBlackBox(module, View((size, size)), (0.0,) * 3, (1.0,) * 3, CLASSES, "logits", batch_size, device)
+    return from_torch(module, size, classes=CLASSES, batch_size=batch_size, device=device)
 
 
 @lru_cache(maxsize=4)

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from dax_lightning.black_box import BlackBox
 from dax_lightning.errors import InputError
+from dax_lightning.inputs.image_file import read_image
 from dax_lightning.tasks.base import Only, Task
 from dax_lightning.tasks.imagenet import meanings
-from dax_lightning.tasks.images import read_image
 from dax_lightning.types import Case
 
 CLASSES = ("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
@@ -24,10 +24,9 @@ VOID = 255
 class Voc(Task):
     """Photographs of PASCAL VOC whose largest object is the truth; void pixels are in ``Case.ignore``.
 
-    Without ``target``, a case's target is the largest object's class: with ImageNet's 1000 classes the most probable of those
-    that mean it; else by its name; where the black box has neither, its top class. ``Case.wrong`` is the most probable class of
-    an object that the mask does not show: one of VOC's, over ImageNet one of VOC's cats, cows, dogs, horses and sheep. A case
-    costs one row.
+    Without ``target``, a case's target is the largest object's class, by name. With ImageNet's 1000 classes it is the most
+    probable one that means it. Where the black box has neither, it is the top class. ``Case.wrong`` is the most probable class
+    of an object that the mask does not show. A case costs one row.
 
     Args:
         black_box: the model whose answers are explained.
@@ -46,8 +45,8 @@ class Voc(Task):
 
     Example:
         >>> import tempfile
-        >>> from dax_lightning.black_box import CallableBlackBox
-        >>> box = CallableBlackBox(lambda rows: rows.mean((2, 3)), size=(8, 8), classes=["cat", "dog", "cow"])
+        >>> from dax_lightning.black_box import from_function
+        >>> box = from_function(lambda rows: rows.mean((2, 3)), multi_label=True, size=(8, 8), classes=["cat", "dog", "cow"])
         >>> with tempfile.TemporaryDirectory() as root:
         ...     base = Path(root, "VOCdevkit", "VOC2012")
         ...     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
@@ -89,7 +88,7 @@ class Voc(Task):
                 yield key
 
     def _labels(self, mask: Path) -> Int[Tensor, "h w"]:
-        return self.black_box.view.labels(read_mask(mask))
+        return self._view.labels(read_mask(mask))
 
     def _nothing_left(self) -> str:
         if self._keys:
@@ -101,7 +100,7 @@ class Voc(Task):
     def _case(self, index: int) -> Case:
         key = self._keys[index]
         image, mask = self._files[key]
-        x, labels = self.black_box.view.image(read_image(image)), self._labels(mask)
+        x, labels = self._view.image(read_image(image)), self._labels(mask)
         own = largest(labels, key)
         target = self._target_of(CLASSES[own], x)
         wrong = self._wrong(labels, x, target)
@@ -188,7 +187,7 @@ def pairs(root: str | None, image_set: str, year: int) -> dict[str, tuple[Path, 
     sets = sorted(file.stem for file in lists.glob("*.txt"))
     if image_set not in sets:
         raise InputError(f"task.image_set={image_set}: choose one of {', '.join(sets) or f'(none: {lists} is empty)'}")
-    keys = (lists / f"{image_set}.txt").read_text().split()
+    keys = (lists / f"{image_set}.txt").read_text(encoding="utf-8").split()
     return {key: (base / "JPEGImages" / f"{key}.jpg", base / "SegmentationClass" / f"{key}.png") for key in keys}
 
 

@@ -1,0 +1,1 @@
+"""Black boxes that are torch modules."""

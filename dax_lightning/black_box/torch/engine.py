@@ -1,0 +1,120 @@
+"""What runs a torch module: torch itself, or OpenVINO, which is faster on many CPUs."""
+
+import copy
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dax_lightning.black_box.answers import table_of
+from dax_lightning.errors import InputError
+
+Engine = Literal["torch", "openvino", "openvino_bf16"]
+_CACHED = 8  # rows a call of torch on a CPU: their activations stay in its cache; benchmarks/black_box.py compares
+
+
+def runner(
+    module: nn.Module, shape: tuple[int | None, ...], device: torch.device, engine: str = "torch"
+) -> Callable[[Tensor], Any]:
+    """A function from rows to the module's scores.
+
+    Args:
+        module: in eval mode, on ``device``.
+        shape: (c, *space) of one row.
+        device: where the rows come from.
+        engine: ``torch``; ``openvino``: the same function, on a CPU; ``openvino_bf16``: that in bfloat16, about twice as fast
+            where the CPU knows it, and good to some 3 digits: answers differ a little from the module's.
+
+    Raises:
+        InputError: another engine, or OpenVINO is not installed, can't run the module, or is to run on a GPU.
+
+    Example:
+        >>> module = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+        >>> runner(module, (3, 2, 2), torch.device("cpu"))(torch.rand(5, 3, 2, 2)).shape
+        torch.Size([5, 2])
+    """
+    if engine not in get_args(Engine):
+        raise InputError(f"black_box.engine={engine} is none of {', '.join(get_args(Engine))}")
+    if engine != "torch":
+        return _OpenVino(module, shape, device, engine)
+    return module if device.type != "cpu" else partial(_few_at_a_time, module)
+
+
+def _few_at_a_time(module: nn.Module, rows: Tensor) -> Tensor:
+    return torch.cat([table_of(module(few), len(few)) for few in rows.split(_CACHED)])
+
+
+class _OpenVino:
+    """The module, converted once, fed row by row: what a convolution writes is still in the cache when the next reads it."""
+
+    def __init__(self, module: nn.Module, shape: tuple[int | None, ...], device: torch.device, engine: str):
+        if device.type != "cpu":
+            raise InputError(f"black_box.engine={engine} runs on a CPU, and the device is {device}: device=cpu, or engine=torch")
+        if None in shape:
+            raise InputError(f"black_box.engine={engine} needs inputs of one size, not {shape}: black_box.engine=torch")
+        try:
+            with _silent():
+                import openvino
+                from openvino.frontend import FrontEndManager
+                from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+        except ImportError as error:
+            wanted = f"black_box.engine={engine} needs OpenVINO: pip install 'dax-lightning[openvino]'"
+            raise InputError(f"{wanted}; or black_box.engine=torch") from error
+        self._made_of = (module, shape, device, engine)
+        row = torch.zeros(1, *map(int, shape), dtype=torch.float32)  # pyright: ignore[reportArgumentType] -- None was refused
+        reader: Any = FrontEndManager().load_by_framework("pytorch")  # openvino.convert_model would report to its makers
+        try:
+            with warnings.catch_warnings(), torch.inference_mode():
+                warnings.simplefilter("ignore")  # the tracer's, about branches on shapes that are fixed here
+                traced = TorchScriptPythonDecoder(_OneTable(module), example_input=row)  # held: the reader goes back to it
+                model = reader.convert(reader.load(traced))
+        except Exception as error:  # the converter raises errors of torch's tracer and its own
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"OpenVINO can't convert {type(module).__name__} ({first}): black_box.engine=torch") from error
+        model.reshape(list(row.shape))
+        precision = "bf16" if engine == "openvino_bf16" else "f32"
+        options: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "ENABLE_CPU_PINNING": False,  # else all processes of a sweep sit on the first core
+        }
+        self._compiled = openvino.Core().compile_model(model, "CPU", options)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # what is compiled can't be pickled: it is compiled again
+        return _OpenVino, self._made_of
+
+    def __call__(self, rows: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        answers = [torch.from_numpy(self._compiled(row[None].contiguous().float().numpy())[0].copy()) for row in rows]
+        return torch.cat(answers)
+
+
+class _OneTable(nn.Module):
+    """The module in single precision, and of its answer the scores alone."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = copy.deepcopy(module).float()
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return table_of(self.module(rows), 1)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """OpenVINO reports its import to its makers, by a package of its own: while it is imported, that package is missing."""
+    name = "openvino_telemetry"
+    kept = sys.modules.get(name)
+    sys.modules[name] = None  # pyright: ignore[reportArgumentType] -- an import of it fails
+    try:
+        yield
+    finally:
+        if kept is None:
+            del sys.modules[name]
+        else:
+            sys.modules[name] = kept

@@ -1,0 +1,66 @@
+"""Weights from a file."""
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from dax_lightning.errors import InputError
+
+_WRAPPERS = ("model", "state_dict", "model_state_dict")  # keys that training scripts put a state dict under
+_PREFIXES = ("_orig_mod.", "module.", "model.", "net.")  # of torch.compile, DataParallel and Lightning
+
+
+def load_weights(module: nn.Module, path: str) -> None:
+    """Load a state dict, strictly and without unpickling code; one inside ``model`` or ``state_dict``, with its keys' prefixes.
+
+    Args:
+        module: gets the weights.
+        path: a .safetensors file, or what torch.save wrote. Prefixes that all keys share and the module lacks, such as
+            ``module.`` and ``model.``, are taken off.
+
+    Raises:
+        InputError: the file is missing, unreadable, or of another architecture.
+    """
+    path = str(Path(path).expanduser())
+    if not Path(path).is_file():
+        raise InputError(f"weights file {path} does not exist: give the path of a .safetensors or .pth file")
+    try:
+        state = _state(path)
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"weights file {path} can't be read as a state dict ({first}): wanted .safetensors, or .pth by torch.save"
+        ) from error
+    try:
+        module.load_state_dict(_unwrapped(state, module))
+    except (RuntimeError, TypeError, AttributeError) as error:
+        name = type(module).__name__
+        raise InputError(f"weights file {path} does not fit {name}: {' '.join(str(error).split())[:200]}") from error
+
+
+def _unwrapped(state: Any, module: nn.Module) -> Any:
+    for key in _WRAPPERS:
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping):
+        return state
+    for prefix in _PREFIXES:
+        own = any(name.startswith(prefix) for name in module.state_dict())
+        if state and not own and all(str(name).startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
+
+
+def _state(path: str) -> Any:
+    if path.endswith(".safetensors"):
+        return load_file(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's guesses at what a strange file may be; the error says it better
+        return torch.load(path, map_location="cpu", weights_only=True)

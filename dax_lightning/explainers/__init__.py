@@ -1,0 +1,1 @@
+"""From answers to maps, one family of methods a package."""

@@ -1,0 +1,299 @@
+"""What every explainer has in common: checks, seeds, counts and clocks around the one method to write."""
+
+import copy
+import hashlib
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, overload
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from dax_lightning.black_box.base import BlackBox
+from dax_lightning.errors import BudgetExceeded, InputError
+from dax_lightning.segment.base import Segmenter
+from dax_lightning.types import Case, Explanation
+
+KINDS = ("image", "spectrogram", "wave", "text", "table")
+SPACES = ("image", "spectrogram", "wave")  # whose places have neighbours
+PLANES = ("image", "spectrogram")  # whose places have neighbours on two axes
+Target = Any  # an id of any integer type, or a name; see BlackBox.target
+Targets = Target | Sequence[Target] | Tensor | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What :meth:`Explainer._explain` hands back; see :class:`~dax_lightning.types.Explanation` for the fields."""
+
+    saliency: Float[Tensor, "*space"]
+    score: float
+    segments: Int[Tensor, "*space"] | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    epochs: Float[Tensor, "e h w"] | None = None
+
+
+class Explainer(ABC):
+    """Explains one prediction of a black box at a time.
+
+    Subclasses write :meth:`_explain`. The same seed, input and target give the same map whatever ran before, on a CPU
+    bit for bit; the global random state is left as it was.
+
+    Args:
+        black_box: what is explained.
+        seed: of all randomness.
+
+    Attributes:
+        name: the method's name in tables and file names.
+        kinds: the kinds of input that it takes.
+        needs_gradients: whether a black box that can only be queried is refused.
+        deterministic: whether the seed changes nothing.
+        budget: most rows the black box may be asked for one explanation; ``None``: as many as the method takes. Set by
+            :meth:`again`.
+    """
+
+    name: ClassVar[str]
+    kinds: ClassVar[tuple[str, ...]] = KINDS
+    needs_gradients: ClassVar[bool] = False
+    deterministic: ClassVar[bool] = False
+
+    def __init__(self, black_box: BlackBox, seed: int = 0):
+        if black_box.input.kind not in self.kinds:
+            raise InputError(
+                f"explainer={self.name} takes {', '.join(self.kinds)}, and this model takes a {black_box.input.kind}: choose one "
+                "that asks about segments, such as explainer=dax, lime or shap"
+            )
+        self.black_box, self.seed = black_box, seed
+
+    segmenter: Segmenter
+    budget: int | None = None
+
+    def prepare(self) -> None:  # noqa: B027 -- most explainers need nothing
+        """Fetch what the first explanation needs (SAM's weights), so that what is missing shows before any query."""
+
+    def explain(
+        self,
+        x: Float[Tensor, "c *space"] | Any,
+        target: Target | None = None,
+        segments: Shaped[Tensor, "*space"] | Shaped[np.ndarray, "*space"] | None = None,
+    ) -> Explanation:
+        """The explanation of one input.
+
+        Args:
+            x: (c, *space), of the model's size and range; or what ``black_box.input.prepare`` takes, such as a path, a PIL
+                image or a NumPy array.
+            target: as in :meth:`attribute`.
+            segments: a partition of your own, used in place of the explainer's segmenter: whole numbers, 0 or more. Equal
+                numbers are one segment; numbers may be missing.
+
+        Raises:
+            InputError: ``x`` has another shape, NaN or values out of range, ``segments`` is no partition of it, or there is no
+                such target.
+            BudgetExceeded: the method needs more rows than ``budget``.
+        """
+        x = x if isinstance(x, Tensor) else self.black_box.input.prepare(x)
+        return self._counted(x, target, segments, 0)
+
+    def _counted(self, x: Tensor, target: Target | None, segments: Any, before: int) -> Explanation:
+        """As :meth:`explain`; ``before`` rows found the target, and count too."""
+        self.black_box.input.check(x)
+        x = x.detach().float().cpu()
+        self._check_budget(x, rows_before=before + int(target is None))
+        box = self.black_box
+        start = time.perf_counter()
+        seed = seed_of(self.seed, x)
+        limit = None if self.budget is None else self.budget - before
+        with box.budget(limit) as asked, _seeded(seed), torch.inference_mode(False), torch.enable_grad():
+            wanted = self._target(x, target)
+            generator = torch.Generator().manual_seed(seed)
+            found = self._explain(x.clone(), wanted, generator, None if segments is None else consecutive(segments, x))
+        saliency = _checked_map(found.saliency, x)
+        return Explanation(
+            saliency=saliency,
+            target=wanted,
+            score=found.score,
+            queries=asked.queries + before,
+            seconds=time.perf_counter() - start + asked.seconds_saved,
+            segments=found.segments,
+            seconds_black_box=asked.seconds,
+            notes=found.notes,
+            warnings=found.warnings or _flat(saliency),
+            epochs=found.epochs,
+            x=x,
+            target_name=box.class_name(wanted),
+            kind=box.input.kind,
+            labels=box.input.places(x),
+        )
+
+    def explain_case(self, case: Case, target: int | None = None) -> Explanation:
+        """The explanation of a case; with its own partition where the segmenter is ``case``.
+
+        The row that the task asked to find the case's target counts as the explanation's.
+
+        Args:
+            case: what to explain.
+            target: a class id other than the case's own, if any.
+        """
+        segmenter = getattr(self, "segmenter", None)
+        own = segmenter.of_case(case) if isinstance(segmenter, Segmenter) else None
+        before = case.asked if target is None else 0
+        return self._counted(case.x, case.target if target is None else target, own, before)
+
+    def rows_needed(self, x: Float[Tensor, "c *space"]) -> int | None:
+        """The most rows that one explanation of ``x`` asks, its target given; ``None``: not known beforehand."""
+        return None
+
+    def again(self, **changed: Any) -> "Explainer":
+        """The same explainer with another ``seed``, ``budget`` or ``black_box``.
+
+        Raises:
+            InputError: a budget under 1.
+
+        Example:
+            >>> from dax_lightning.explainers.random import Random
+            >>> from dax_lightning.black_box import from_function
+            >>> box = from_function(lambda rows: torch.full((len(rows), 2), 0.5), size=(8, 8))
+            >>> Random(box).again(seed=3).seed
+            3
+        """
+        budget = changed.get("budget")
+        if budget is not None and budget < 1:
+            raise InputError(f"budget={budget}: it must be at least 1 row, or null for no limit")
+        other = copy.copy(self)
+        vars(other).update(changed)
+        return other
+
+    @overload
+    def attribute(self, inputs: Tensor, target: Targets = None) -> Tensor: ...
+    @overload
+    def attribute(self, inputs: tuple[Tensor, ...], target: Targets = None) -> tuple[Tensor, ...]: ...
+    def attribute(
+        self,
+        inputs: Float[Tensor, "n c *space"] | tuple[Float[Tensor, "n c *space"], ...],
+        target: Targets = None,
+    ) -> Float[Tensor, "n c *space"] | tuple[Float[Tensor, "n c *space"], ...]:
+        """Attributions in Captum's convention, so that tools made for Captum just work.
+
+        Args:
+            inputs: values in [0, 1]; or a tuple of such, as Captum's metrics pass them, for a tuple of attributions.
+            target: the class that is explained: an id or a name for all rows, or an id for each; ``None`` is the black box's
+                top class, which costs one more row each.
+
+        Returns:
+            A value for each place, the same in all channels.
+        """
+        if isinstance(inputs, tuple):
+            return tuple(self._attribute(part, target) for part in inputs)
+        return self._attribute(inputs, target)
+
+    def _attribute(self, inputs: Tensor, target: Targets) -> Tensor:
+        targets = _targets(target, len(inputs))
+        maps = [self.explain(x, t).saliency for x, t in zip(inputs, targets, strict=True)]
+        return torch.stack(maps).to(inputs.device).unsqueeze(1).expand(inputs.shape).clone()
+
+    def _check_budget(self, x: Tensor, rows_before: int) -> None:
+        needed = self.rows_needed(x)
+        if self.budget is not None and needed is not None and needed + rows_before > self.budget:
+            found = " and 1 row to find the top class" if rows_before else ""
+            raise BudgetExceeded(
+                f"{self.name} asks up to {needed} rows{found}, more than budget={self.budget}: raise budget or lower q"
+            )
+
+    @abstractmethod
+    def _explain(
+        self,
+        x: Float[Tensor, "c *space"],
+        target: int,
+        generator: torch.Generator,
+        segments: Int[Tensor, "*space"] | None,
+    ) -> Found:
+        """The method itself; torch's global random state is seeded and belongs to it."""
+
+    def _parts(self, x: Tensor, segments: Tensor | None) -> Int[Tensor, "*space"]:
+        """The user's partition, or the segmenter's."""
+        return self.segmenter(self.black_box.input.unit(x)) if segments is None else segments
+
+    def _target(self, x: Tensor, target: Target | None) -> int:
+        if target is None:
+            return int(self.black_box(x[None])[0].argmax())
+        return self.black_box.target(target)
+
+
+def seed_of(seed: int, x: Tensor) -> int:
+    """One seed for each (seed, input), so that the order of the cases never matters, and all targets see the same copies.
+
+    But for those that a method makes of its own map.
+
+    Example:
+        >>> seed_of(0, torch.zeros(1)) == seed_of(0, torch.zeros(1)) != seed_of(1, torch.zeros(1))
+        True
+    """
+    digest = hashlib.sha256(f"{seed} {tuple(x.shape)} ".encode())
+    digest.update(x.detach().cpu().contiguous().numpy().tobytes())
+    return int.from_bytes(digest.digest()[:7], "big")
+
+
+def consecutive(segments: Shaped[Tensor, "*space"] | Shaped[np.ndarray, "*space"], x: Tensor) -> Int[Tensor, "*space"]:
+    """A user's partition with ids 0 to j - 1.
+
+    Raises:
+        InputError: it has not the input's size, or holds something else than whole numbers of 0 or more.
+
+    Example:
+        >>> consecutive(np.array([[7, 3]]), torch.zeros(3, 1, 2)).tolist()
+        [[1, 0]]
+    """
+    if tuple(segments.shape) != tuple(x.shape[1:]):
+        raise InputError(f"segments of shape {tuple(segments.shape)}, wanted the input's {tuple(x.shape[1:])}")
+    ids = torch.as_tensor(segments).detach().cpu()
+    if ids.is_floating_point() or ids.is_complex():
+        raise InputError(f"segments of {ids.dtype}, wanted whole numbers: convert them, such as segments.long()")
+    if (ids.long() < 0).any():
+        raise InputError(f"segments hold {int(ids.min())}, wanted numbers of 0 or more: give those places a segment of their own")
+    return ids.long().unique(return_inverse=True)[1]
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seeds for every global source of randomness that foreign code may draw from; their states come back."""
+    plain, arrays = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(plain)
+            np.random.set_state(arrays)
+
+
+def _flat(saliency: Tensor) -> tuple[str, ...]:
+    if saliency.max() > saliency.min():
+        return ()
+    return ("the map is the same for all places: nothing was found to speak for or against this target",)
+
+
+def _checked_map(saliency: Tensor, x: Tensor) -> Tensor:
+    saliency = saliency.detach().float().cpu()
+    if saliency.shape != x.shape[1:]:
+        raise RuntimeError(f"the method made a map of shape {tuple(saliency.shape)} for an input of {tuple(x.shape)}")
+    if not torch.isfinite(saliency).all():
+        raise InputError("the map is not finite, its training diverged: lower the learning rates of optim")
+    return saliency
+
+
+def _targets(target: Targets, n: int) -> Sequence[Target | None]:
+    if not isinstance(target, Sequence | Tensor | np.ndarray) or isinstance(target, str):
+        return [target] * n
+    ids = list(target) if isinstance(target, Sequence) else target.flatten().tolist()
+    ids = ids * n if len(ids) == 1 else ids
+    if len(ids) != n:
+        raise InputError(f"{len(ids)} targets for {n} inputs: give one for all, or one each")
+    return ids

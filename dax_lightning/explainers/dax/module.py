@@ -1,0 +1,227 @@
+"""Mask and student network, trained jointly: one LightningModule for every loss."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args, runtime_checkable
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dax_lightning.errors import InputError
+from dax_lightning.explainers.dax.data import Batch, TargetSpace
+from dax_lightning.explainers.dax.losses import DaxLoss, weighted_r2
+
+Optimizer = Literal["adamw", "sgd"]
+
+
+@dataclass(frozen=True)
+class Optim:
+    """How fast mask and student learn.
+
+    Args:
+        lr_mask: learning rate of the mask network.
+        lr_student: learning rate of the student.
+        weight_decay: of the student; 0 or more.
+        optimizer: ``adamw``, or ``sgd`` (Nesterov, momentum 0.9) as in the research code.
+
+    Raises:
+        InputError: a number is out of range, or the optimiser is not known.
+
+    Example:
+        >>> Optim(lr_mask=0.05).lr_student
+        0.001
+    """
+
+    lr_mask: float = 0.01
+    lr_student: float = 0.001
+    weight_decay: float = 1e-4
+    optimizer: Optimizer = "adamw"
+
+    def __post_init__(self) -> None:
+        for name in ("lr_mask", "lr_student"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"optim.{name}={getattr(self, name)}: it must be positive")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(f"optim.weight_decay={self.weight_decay}: wanted 0 or more")
+        if self.optimizer not in get_args(Optimizer):
+            raise InputError(f"optim.optimizer={self.optimizer}: choose one of {', '.join(get_args(Optimizer))}")
+
+
+class DaxModule(pl.LightningModule):
+    """Trains ``f_S(x_p ⊙ f_M(x_p))`` to answer as the black box does; the mask is the explanation (figure 4 of the paper).
+
+    Each epoch logs every loss term as ``train_*`` and ``val_*``, and ``fidelity``: the weighted R² on held-out copies.
+
+    Args:
+        mask_network: makes a mask in (0, 1) from the copies.
+        student: makes a score from the masked copies.
+        loss: V1, V2 or V3.
+        space: scale of the answers; ``probability`` puts a sigmoid after the student, as in the text.
+        sees_kept: give the student one more channel, the share of each cell that was kept; without it a removed cell and a
+            cell of the fill's colour look the same.
+        optim: learning rates and optimiser.
+    """
+
+    def __init__(
+        self,
+        mask_network: nn.Module,
+        student: nn.Module,
+        loss: DaxLoss,
+        space: TargetSpace = "log_odds",
+        sees_kept: bool = True,
+        optim: Optim = Optim(),
+    ):
+        super().__init__()
+        self.mask_network, self.student, self.loss = mask_network, student, loss
+        self.space, self.sees_kept, self.optim = space, sees_kept, optim
+        self._held_out: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def forward(self, copies: Float[Tensor, "n c h w"]) -> Float[Tensor, "n m h w"]:
+        """The mask of each copy, in (0, 1): one for all channels, or one for each channel the student sees."""
+        return self.mask_network(copies)
+
+    def score(
+        self, copies: Float[Tensor, "n c h w"], kept: Float[Tensor, "n 1 h w"], mask: Float[Tensor, "n m h w"]
+    ) -> Float[Tensor, " n"]:
+        """The student's answer to the masked copies, on the scale of :class:`~dax_lightning.explainers.dax.data.Targets`."""
+        seen = torch.cat([copies, kept], 1) if self.sees_kept else copies
+        answer = self.student(seen * mask)
+        return answer.sigmoid() if self.space == "probability" else answer
+
+    def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Float[Tensor, " n"]]:
+        """The loss's terms on a batch, and the student's answers."""
+        mask = self(batch.copies)
+        kept = self.score(batch.copies, batch.kept, mask)
+        rest = self.score(batch.copies, batch.kept, 1 - mask) if self.loss.needs_rest else None
+        return self.loss(kept, rest, batch.teacher, mask.mean(1, keepdim=True), batch.weight), kept
+
+    def answers(self, copies: Float[Tensor, "n c h w"], kept: Float[Tensor, "n 1 h w"]) -> Float[Tensor, " n"]:
+        """The student's answers to copies through its mask, on the scale of ``Targets``."""
+        return self.score(copies, kept, self(copies))
+
+    def training_step(self, batch: Batch) -> Tensor:
+        """One step of both networks."""
+        terms, _ = self.terms(batch)
+        self._log("train", terms, len(batch.teacher))
+        return terms["total"]
+
+    def validation_step(self, batch: Batch) -> None:
+        """Collect the student's answers to held-out copies."""
+        terms, kept = self.terms(batch)
+        self._log("val", terms, len(batch.teacher))
+        self._held_out.append((kept, batch.teacher, batch.weight))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the fidelity over all held-out copies."""
+        kept, teacher, weight = (torch.cat(parts) for parts in zip(*self._held_out, strict=True))
+        self._held_out.clear()
+        self.log("fidelity", weighted_r2(kept, teacher, weight), prog_bar=True, logger=False)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Both networks in one optimiser, each with its own learning rate."""
+        groups = [
+            {"params": list(self.mask_network.parameters()), "lr": self.optim.lr_mask, "weight_decay": 0.0},
+            {
+                "params": list(self.student.parameters()),
+                "lr": self.optim.lr_student,
+                "weight_decay": self.optim.weight_decay,
+            },
+        ]
+        if self.optim.optimizer == "sgd":
+            return torch.optim.SGD(groups, lr=self.optim.lr_student, momentum=0.9, nesterov=True)
+        return torch.optim.AdamW(groups)
+
+    def _log(self, stage: str, terms: dict[str, Tensor], n: int) -> None:
+        named = {f"{stage}_{name}": value for name, value in terms.items()}
+        self.log_dict(named, on_step=False, on_epoch=True, batch_size=n, logger=False)
+
+
+class Ensemble(DaxModule):
+    """Several masks, each with a student of its own, trained side by side on the same batches; answers and masks are their means.
+
+    What one mask owes to its start and to chance, the others don't share.
+
+    Args:
+        members: modules of the same settings.
+
+    Example:
+        >>> from dax_lightning.explainers.dax import CounterfactualLoss, MaskNetwork, MlpStudent
+        >>> one = [DaxModule(MaskNetwork(3), MlpStudent(4, (8, 8)), CounterfactualLoss()) for _ in range(2)]
+        >>> Ensemble(one)(torch.zeros(5, 3, 8, 8)).shape
+        torch.Size([5, 1, 8, 8])
+    """
+
+    def __init__(self, members: Sequence[DaxModule]):
+        super().__init__(
+            nn.ModuleList(m.mask_network for m in members),
+            nn.ModuleList(m.student for m in members),
+            members[0].loss,
+            optim=members[0].optim,
+        )
+        self.members = tuple(members)  # their parameters are those of the lists above
+
+    def forward(self, copies: Float[Tensor, "n c h w"]) -> Float[Tensor, "n m h w"]:
+        """The mean mask of each copy."""
+        return torch.stack([member(copies) for member in self.members]).mean(0)
+
+    def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Float[Tensor, " n"]]:
+        """Means over the members of the loss's terms and of the students' answers."""
+        losses, answers = zip(*(member.terms(batch) for member in self.members), strict=True)
+        return {name: torch.stack([terms[name] for terms in losses]).mean(0) for name in losses[0]}, torch.stack(answers).mean(0)
+
+    def answers(self, copies: Float[Tensor, "n c h w"], kept: Float[Tensor, "n 1 h w"]) -> Float[Tensor, " n"]:
+        """The students' mean answers, each through its own mask."""
+        return torch.stack([member.answers(copies, kept) for member in self.members]).mean(0)
+
+
+def answers(module: DaxModule, copies: Float[Tensor, "n c h w"], kept: Float[Tensor, "n 1 h w"]) -> Float[Tensor, " n"]:
+    """What a trained student says of pooled copies, on its own scale; wherever it was trained, the result is on the CPU.
+
+    Args:
+        module: the student and its mask, trained.
+        copies: pooled, values in [-1, 1].
+        kept: share of each cell that was kept.
+
+    Example:
+        >>> from dax_lightning.explainers.dax import MaskNetwork, MlpStudent, SparseLoss
+        >>> module = DaxModule(MaskNetwork(3), MlpStudent(4, (8, 8)), SparseLoss())
+        >>> answers(module, torch.zeros(2, 3, 8, 8), torch.ones(2, 1, 8, 8)).shape
+        torch.Size([2])
+    """
+    return module.answers(copies.to(module.device), kept.to(module.device)).detach().cpu()
+
+
+@runtime_checkable
+class MaskLogger(Protocol):
+    """A logger that takes pictures of masks beside numbers."""
+
+    def log_mask(self, mask: Float[Tensor, "h w"], epoch: int) -> None:
+        """The mask after this epoch, values in [0, 1]; called before the epoch's numbers are logged."""
+
+
+class Recorder(pl.Callback):
+    """Keeps, for each epoch, all that was measured and the mask of the unperturbed input, and logs them at once.
+
+    Args:
+        mask_of_input: makes the current mask of the input, on the CPU.
+    """
+
+    def __init__(self, mask_of_input: Callable[[], Float[Tensor, "h w"]]):
+        self._mask_of_input = mask_of_input
+        self.history: list[dict[str, float]] = []
+        self.masks: list[Float[Tensor, "h w"]] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Called by the trainer after each epoch's validation; a logger gets one line an epoch."""
+        epoch = trainer.current_epoch
+        metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        self.history.append({"epoch": float(epoch), **metrics})
+        self.masks.append(self._mask_of_input())
+        for logger in trainer.loggers:
+            if isinstance(logger, MaskLogger):
+                logger.log_mask(self.masks[-1], epoch)
+            logger.log_metrics(dict(self.history[-1]), step=epoch)
+            logger.save()

@@ -1,0 +1,1 @@
+"""Methods that lay soft masks over an input: RISE, occlusion, HSIC, Sobol."""

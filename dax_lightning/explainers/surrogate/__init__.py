@@ -1,0 +1,1 @@
+"""A simple model of the answers: LIME, a forest, greedy search, students."""

@@ -1,0 +1,1 @@
+"""THE QUESTION: which segments stay, and what the model answers."""

@@ -1,0 +1,189 @@
+"""THE QUESTION: what the black box answers when segments are kept or removed."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dax_lightning.black_box.base import BlackBox
+from dax_lightning.errors import InputError
+from dax_lightning.game.fill import filled, painted
+from dax_lightning.game.subsets import Perturber, level_of
+from dax_lightning.progress import bar
+
+TargetSpace = Literal["log_odds", "probability"]
+
+
+_SAME = 1e-3  # of log-odds
+_TINY = 1e-7  # probabilities are kept this far from 0 and 1 before the log-odds: they end at ±16
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The black box's answers to perturbed copies; row 0 is the input itself.
+
+    Args:
+        kept: which segments each copy kept.
+        weight: closeness of each copy to the input, in (0, 1].
+        target: class id of the target.
+        classes: the probabilities of all classes, in [0, 1].
+    """
+
+    kept: Bool[Tensor, "n j"]
+    weight: Float[Tensor, " n"]
+    target: int
+    classes: Float[Tensor, "n k"]
+
+    @property
+    def probability(self) -> Float[Tensor, " n"]:
+        """The target's, in [0, 1]."""
+        return self.classes[:, self.target].clone()  # a view would hold all classes in memory
+
+
+class Game:
+    """What the black box answers when segments are kept and the others are filled.
+
+    The one way to ask about segments: a method that sees a game sees no pixels. The game is the same for a photograph, a
+    recording, a text and a table row.
+
+    Args:
+        black_box: what is asked.
+        x: (c, *space), the input.
+        segments: its partition, ids 0 to j - 1; or a stack (p, *space) of partitions that share no id.
+        removed: (c, *space), what the input looks like with every segment removed, see :func:`~dax_lightning.game.fill.filled`.
+        batch_size: copies in memory at once.
+
+    Attributes:
+        players: how many segments there are.
+        level: each segment's partition, see :func:`~dax_lightning.game.subsets.level_of`.
+        whole: (j,), the row whose copy is the input itself.
+
+    Example:
+        >>> from dax_lightning.testing import QuarterBox
+        >>> box, x, halves = QuarterBox(), torch.ones(3, 32, 32), (torch.arange(32) // 16).expand(32, 32)
+        >>> game = Game(box, x, halves, removed=torch.zeros_like(x))
+        >>> answers = game(torch.tensor([[True, True], [True, False], [False, True]]))
+        >>> answers.argmax(1).tolist(), box.queries  # the first class is the top left quarter, the second the bottom right one
+        ([0, 0, 1], 3)
+    """
+
+    def __init__(
+        self,
+        black_box: BlackBox,
+        x: Float[Tensor, "c *space"],
+        segments: Int[Tensor, "*levels"],
+        removed: Float[Tensor, "c *space"],
+        batch_size: int = 32,
+    ):
+        self.black_box, self.x, self.segments, self.removed, self.batch_size = black_box, x, segments, removed, batch_size
+        self.level = level_of(segments, x)
+        self.players = len(self.level)
+        self.whole = self.level == 0
+
+    def __call__(self, kept: Bool[Tensor, "n j"], progress: bool = True) -> Float[Tensor, "n k"]:
+        """The probabilities of all classes for each row of kept segments, in [0, 1].
+
+        Args:
+            kept: a row a copy; of a stack, a copy keeps segments of one partition alone, or all.
+            progress: show a progress bar where a person watches.
+        """
+        table = torch.empty(0)
+        with bar(len(kept), "queries", progress) as done:
+            for start in range(0, len(kept), self.batch_size):
+                rows = kept[start : start + self.batch_size]
+                answers = self.black_box(self.copies(rows))
+                if not len(table):  # filled in place: a list of answers would hold the memory of every batch
+                    table = torch.empty(len(kept), answers.shape[1])
+                table[start : start + len(rows)] = answers
+                done.update(len(rows))
+        return table
+
+    def copies(self, kept: Bool[Tensor, "n j"]) -> Float[Tensor, "n c *space"]:
+        """The copies that the black box is asked about."""
+        return painted(self.x, self.removed, self.segments, kept)
+
+
+def game_of(black_box: BlackBox, x: Float[Tensor, "c *space"], segments: Int[Tensor, "*levels"], perturber: Perturber) -> Game:
+    """The game in which removed segments are filled as the perturber says.
+
+    An input without space is filled with its neutral value (:meth:`~dax_lightning.inputs.base.Input.neutral`): a mean over
+    places without neighbours means nothing.
+
+    Example:
+        >>> from dax_lightning.testing import QuarterBox
+        >>> x, segments = torch.ones(3, 32, 32), torch.arange(1024).view(32, 32)
+        >>> game_of(QuarterBox(), x, segments, Perturber(fill="zeros")).players
+        1024
+    """
+    if perturber.fill == "zeros" or not black_box.input.has_space:
+        removed = black_box.input.neutral(x)
+    else:
+        removed = filled(x, segments, perturber.fill, perturber.blur_sigma)
+    return Game(black_box, x, segments, removed, perturber.batch_size)
+
+
+def ask(game: Game, perturber: Perturber, target: int, q: int, generator: torch.Generator, progress: bool = True) -> Answers:
+    """Ask about ``q`` random copies, of which the first is the input itself.
+
+    The copies depend on the perturber, the game's segments and the generator's state alone. So methods that begin with this
+    call from generators of one seed ask about the same copies.
+
+    Args:
+        game: what is asked.
+        perturber: draws which segments each copy keeps.
+        target: class id of what is explained.
+        q: copies, 1 or more.
+        generator: the only source of randomness.
+        progress: show a progress bar where a person watches.
+
+    Example:
+        >>> from dax_lightning.testing import QuarterBox
+        >>> game = game_of(QuarterBox(), torch.ones(3, 32, 32), torch.arange(1024).view(32, 32), Perturber())
+        >>> answers = ask(game, Perturber(), target=0, q=10, generator=torch.Generator())
+        >>> answers.kept.shape, answers.classes.shape
+        (torch.Size([10, 1024]), torch.Size([10, 3]))
+    """
+    kept = perturber.draw(q, game.level, generator)
+    return Answers(kept, perturber.closeness(kept, game.level), target, game(kept, progress))
+
+
+def log_odds(probability: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """``log(p / (1 - p))``, with p kept 1e-7 away from 0 and 1.
+
+    Example:
+        >>> log_odds(torch.tensor([0.5])).item()
+        0.0
+    """
+    return probability.double().clamp(_TINY, 1 - _TINY).logit().float()
+
+
+def in_space(probability: Float[Tensor, "*n"], space: TargetSpace) -> Float[Tensor, "*n"]:
+    """Probabilities as they are, or as log-odds.
+
+    Example:
+        >>> in_space(torch.tensor([0.5]), "log_odds").item(), in_space(torch.tensor([0.5]), "probability").item()
+        (0.0, 0.5)
+    """
+    return log_odds(probability) if space == "log_odds" else probability
+
+
+def check_space(space: str, *others: str) -> None:
+    """Raise an InputError unless ``space`` names a scale of answers, or one of ``others``."""
+    known = (*others, *get_args(TargetSpace))
+    if space not in known:
+        raise InputError(f"explainer.targets={space}: choose one of {', '.join(known)}")
+
+
+def same_answers(probability: Float[Tensor, " n"]) -> bool:
+    """Whether answers differ by no more than rounding may: about 0.001 in log-odds.
+
+    A map of answers that are all the same is flat, whatever the method.
+
+    Example:
+        >>> same_answers(torch.tensor([0.5, 0.50001])), same_answers(torch.tensor([0.5, 0.51]))
+        (True, False)
+    """
+    low, high = probability.double().aminmax()
+    return bool(high - low <= _SAME * torch.minimum(high, 1 - low))

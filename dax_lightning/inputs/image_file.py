@@ -1,0 +1,170 @@
+"""Photographs from files: every kind that Pillow reads becomes RGB, or one line that says why not."""
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from dax_lightning.errors import InputError
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+MIN_SIDE = 8  # pixels; nothing smaller can be cut into segments
+MAX_PIXELS = 24_000_000  # larger photographs are downscaled; about 100 MB decoded
+LARGEST = 2**30  # pixels; more would need over 4 GB to decode
+_TURNS = {  # EXIF's orientation -> what undoes it
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_log = logging.getLogger(__name__)
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """A photograph as 8-bit RGB, upright, of at most ``MAX_PIXELS`` pixels.
+
+    Greyscale, palette, CMYK and 16-bit files are converted, transparency is laid on white, the EXIF orientation is applied,
+    of an animation the first frame is taken. Colour profiles are ignored. A larger file is downscaled, and the log says so.
+
+    Args:
+        path: any file that Pillow reads.
+
+    Raises:
+        InputError: missing, a folder, no image, cut off, under ``MIN_SIDE`` pixels a side, or over ``LARGEST`` pixels.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("L", (20, 10), 128).save(f"{folder}/grey.png")
+        ...     read_image(f"{folder}/grey.png")
+        <PIL.Image.Image image mode=RGB size=20x10 at ...>
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        what = "is a folder, wanted one image file" if path.is_dir() else "does not exist: give the path of an image file"
+        raise InputError(f"input {path} {what}")
+    try:
+        # an open file, not a path: Pillow memory-maps a path, and then garbles greyscale TIFFs that are to be turned
+        with _quiet_pillow(), path.open("rb") as file, Image.open(file) as picture:
+            return _decoded(picture, path)
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"input {path} ({path.stat().st_size} bytes) is not an image: wanted PNG, JPEG, TIFF, WebP, GIF or BMP"
+        ) from error
+    except PermissionError as error:
+        raise InputError(f"input {path} can't be opened (permission denied): make it readable") from error
+    except Exception as error:  # each decoder raises its own kind
+        cause = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"image {path} is cut off or damaged ({cause}): copy or download it again") from error
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """8-bit RGB: 16-bit levels are scaled by 65535 (not clipped), transparency is laid on white.
+
+    Raises:
+        InputError: values beyond 16 bits, or floating-point ones outside [0, 1].
+
+    Example:
+        >>> to_rgb(Image.new("RGBA", (8, 8), (0, 0, 0, 51))).getpixel((0, 0))
+        (204, 204, 204)
+    """
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return _deep_to_rgb(picture)
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return picture.convert("RGB")
+
+
+def photograph(picture: Image.Image, name: str = "given") -> Image.Image:
+    """A picture as :func:`read_image` makes it of a file: 8-bit RGB, upright, not too large.
+
+    Args:
+        picture: any picture of Pillow, decoded or not yet.
+        name: what an error calls it.
+
+    Raises:
+        InputError: over ``LARGEST`` pixels, none at all, or values that are no colours.
+    """
+    width, height = picture.size
+    if min(width, height) < 1:
+        raise InputError(f"image {name} is {width}x{height} pixels: it is empty")
+    if width * height > LARGEST:
+        raise InputError(f"image {name} is {width}x{height} pixels, wanted at most {LARGEST:,} in all: downscale it first")
+    small = fitting(width, height)
+    if small != (width, height):
+        _log.warning("image %s downscaled from %dx%d to %dx%d pixels to save memory", name, width, height, *small)
+        picture.draft(None, small)  # a JPEG decodes at 1/2, 1/4 or 1/8 from the start, which saves its memory
+    picture.load()
+    rgb = to_rgb(_upright(picture))
+    return rgb.resize(fitting(*rgb.size), Image.Resampling.BOX)
+
+
+def _decoded(picture: Image.Image, path: Path) -> Image.Image:
+    if min(picture.size) < MIN_SIDE:
+        width, height = picture.size
+        raise InputError(f"image {path} is {width}x{height} pixels, wanted at least {MIN_SIDE} a side: give a larger one")
+    return photograph(picture, str(path))
+
+
+def turn_of(picture: Image.Image) -> Image.Transpose | None:
+    """What turns a picture upright, as its EXIF says. EXIF that can't be read means no turn, as in a browser.
+
+    Example:
+        >>> turn_of(Image.new("RGB", (8, 8))) is None
+        True
+    """
+    try:
+        return _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # foreign bytes fail in any way
+        return None
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    turn = turn_of(picture)
+    return picture if turn is None else picture.transpose(turn)
+
+
+def fitting(width: int, height: int) -> tuple[int, int]:
+    """(width, height) at which a photograph of this size is read.
+
+    Example:
+        >>> fitting(6000, 6000)
+        (4898, 4898)
+    """
+    shrink = min(1.0, math.sqrt(MAX_PIXELS / (width * height)))
+    if shrink == 1:
+        return width, height
+    return max(MIN_SIDE, int(width * shrink)), max(MIN_SIDE, int(height * shrink))
+
+
+def _deep_to_rgb(picture: Image.Image) -> Image.Image:
+    top = 1 if picture.mode == "F" else 65535
+    levels = np.asarray(picture)
+    if not (levels.min() >= 0 and levels.max() <= top):  # NaN fails too
+        held = f"{picture.mode} pixels from {levels.min():g} to {levels.max():g}"
+        raise InputError(f"the image holds {held}, wanted 0 to {top}: save it as an 8-bit or 16-bit PNG")
+    return Image.fromarray((levels * np.float32(255 / top)).round().astype(np.uint8)).convert("RGB")
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Lift Pillow's limit on pixels (ours is checked instead) and silence its warnings, for as long as this lasts."""
+    kept = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+    Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = kept

@@ -1,0 +1,79 @@
+"""Sound as a wave: pressure over time."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from dax_lightning.errors import InputError
+from dax_lightning.inputs.arrays import SUFFIXES, read_array
+from dax_lightning.inputs.base import Input, check_length, check_range
+
+_WIDTH, _HEIGHT = 1024, 256  # pixels of a picture
+
+
+@dataclass(frozen=True)
+class WaveInput(Input):
+    """One channel of sound, (1, time).
+
+    Args:
+        rate: samples a second.
+        samples: number of samples; ``None``: any.
+        low: smallest value.
+        high: largest value.
+
+    Raises:
+        InputError: a rate or a length below 1, or no range.
+
+    Example:
+        >>> import torch
+        >>> WaveInput(16000).show(torch.zeros(1, 500)).size
+        (500, 256)
+    """
+
+    kind: ClassVar[str] = "wave"
+    rate: int
+    samples: int | None = None
+    low: int | float = -1.0
+    high: int | float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.rate < 1:
+            raise InputError(f"rate={self.rate}: it must be at least 1 sample a second")
+        check_length("samples", self.samples)
+        check_range(self.low, self.high)
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """(1, time)."""
+        return (1, self.samples)
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """See :class:`Input`."""
+        return SUFFIXES
+
+    def read(self, path: Path) -> Float[Tensor, "1 time"]:
+        """A ``.npy`` file of (time,) or (1, time); 16-bit integers are divided by 32768."""
+        array = read_array(path)
+        x = self._tensor(array / np.float32(32768) if array.dtype == np.int16 else array)
+        self.check(x)
+        return x
+
+    def show(self, x: Float[Tensor, "1 time"]) -> Image.Image:
+        """A line from left to right; where a pixel holds many samples, from the lowest to the highest of them."""
+        wave = x[0].detach().cpu().clamp(self.low, self.high).numpy()
+        heights = np.round((self.high - wave) / (self.high - self.low) * (_HEIGHT - 1)).astype(int)
+        width = min(_WIDTH, len(heights))
+        pieces = np.split(heights, np.linspace(0, len(heights), width + 1)[1:-1].astype(int))
+        picture = Image.new("RGB", (width, _HEIGHT), "white")
+        draw = ImageDraw.Draw(picture)
+        before = int(pieces[0][0])
+        for column, piece in enumerate(pieces):  # from the sample before, so that the line is in one piece
+            draw.line([(column, int(min(before, piece.min()))), (column, int(max(before, piece.max())))], fill=(31, 81, 140))
+            before = int(piece[-1])
+        return picture

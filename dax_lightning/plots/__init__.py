@@ -1,0 +1,1 @@
+"""Maps, curves and panels: figures without HTML."""

@@ -1,0 +1,1 @@
+"""What lies between the command line and the classes: configuration, rows, files, loggers."""

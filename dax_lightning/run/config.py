@@ -1,0 +1,437 @@
+"""Between the command line and the parts: short cuts, type checks before anything is built, and errors in one line."""
+
+import difflib
+import inspect
+import math
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from beartype.door import is_bearable
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, OverrideParseException
+from hydra.utils import get_object, instantiate
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from dax_lightning.errors import InputError
+
+USER_ERRORS = (InputError, HydraException, OmegaConfBaseException, InstantiationException)
+_OPTIONS = ("--package", "--config-path", "--config-name", "--config-dir", "--experimental-rerun", "--info")  # with a value
+_OWN = {"segmenter": "segmenter", "mosaic": "mosaic", "perturber": "perturber", "mask_network": "mask_network"}
+_OWN |= {
+    "student": "student",
+    "trainer": "training",
+    "optim": "training",
+    "training": "training",
+    "loss": "loss",
+}  # a group that explainers share → its name in an explainer
+_LOSS_VALUES = ("lam1", "lam2", "lam3", "ceiling")
+_VALUES = {
+    "input": str | None,
+    "masks": str | None,
+    "target": int | str | None,
+    "limit": int | None,
+    "seed": int,
+    "q": int,
+    "budget": int | None,
+    "lam1": float,
+    "lam2": float,
+    "lam3": float,
+    "device": str,
+    "mask_every": int,
+    "only": str,
+    "data": str | None,
+    "ids": str | None,
+    "heads": str,
+    "methods": list[str] | None,
+    "max_queries": int | None,
+    "dry_run": bool,
+}
+_TEXT = {  # paths and names: read as they are written, whatever Hydra's grammar makes of them
+    *("input", "masks", "data", "ids", "heads", "target"),
+    *("task.input", "task.masks", "task.root", "task.ids", "task.target", "task.image_set"),
+    *("black_box.model", "black_box.weights", "black_box.classes", "black_box.head", "black_box.function", "black_box.factory"),
+    *("segmenter.path", "segmenter.checkpoint", "segmenter.url", "segmenter.cache_dir", "logger.project", "logger.name"),
+    *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"),
+}
+_PAPERS = ("v1", "v2", "v3")  # losses of the paper's DAX
+
+
+def under(folder: str | None, path: str) -> str | None:
+    """``path`` inside ``folder``, or nothing where no folder was given; in the configuration ``${under:${data},voc}``.
+
+    Example:
+        >>> under("data", "voc"), under(None, "voc")
+        ('data/voc', None)
+    """
+    return None if folder is None else str(Path(folder, path))
+
+
+def in_repository(path: str) -> str:
+    """A file of the repository, wherever the command is given; in the configuration ``${repository:benchmarks/voc_dev.txt}``.
+
+    Raises:
+        InputError: the package is installed without its repository.
+
+    Example:
+        >>> Path(in_repository("train.py")).is_file()
+        True
+    """
+    file = Path(__file__).resolve().parents[2] / path
+    if not file.exists():
+        raise InputError(f"{path} is a file of the repository, and only the package is here: clone it, or give ids=FILE")
+    return str(file)
+
+
+OmegaConf.register_new_resolver("under", under, replace=True)
+OmegaConf.register_new_resolver("repository", in_repository, replace=True)
+
+
+def with_short_cuts(arguments: Sequence[str]) -> list[str]:
+    """The arguments as Hydra reads them.
+
+    ``input=FILE`` alone means ``task=files input=FILE``; ``-m`` may stand anywhere. Paths and names are text: what Hydra's
+    grammar would read as something else gets quotes. With ``-m`` a comma separates values, unless a file has that name. A value
+    in quotes of its own, ``null`` where no such file is, and a list in brackets stay as they are.
+
+    Raises:
+        InputError: a setting with dashes before it, ``ids`` for a task that has none, DAX-Mosaic with a loss of the paper's, or
+            the paper's DAX without one.
+
+    Example:
+        >>> with_short_cuts(["input=a.jpg,cat (1).jpg", "-m", "q=500,1000"])
+        ['-m', 'task=files', "input=a.jpg,'cat (1).jpg'", 'q=500,1000']
+        >>> with_short_cuts(["data=2012", "target=ram, tup"])
+        ["data='2012'", "target='ram, tup'"]
+    """
+    given = {key.lstrip("+"): value for key, _, value in (argument.partition("=") for argument in arguments)}
+    for argument, key in ((argument, argument.partition("=")[0]) for argument in arguments):
+        if key.startswith("--") and "=" in argument and key not in _OPTIONS:
+            raise InputError(f"{argument} is no option: settings have no dashes, write {argument.lstrip('-')}")
+    if "ids" in given and "experiment" not in given and given.get("task") != "voc":
+        raise InputError("ids goes with task=voc alone; limit=N takes the first N cases of any task")
+    loss = given.get("loss", "")
+    if "dax" in given.get("explainer", "").split(",") and any(one in _PAPERS for one in loss.split(",")):
+        raise InputError(
+            f"explainer=dax is DAX-Mosaic, which has no loss={loss}: write loss={loss} alone, or explainer=dax_paper loss={loss}"
+        )
+    papers = [one for one in given.get("explainer", "").split(",") if one in ("dax_paper", "dame")]
+    if papers and not given.keys() & {"loss", "experiment", "comparison"}:
+        raise InputError(f"explainer={papers[0]} needs one of the paper's losses: add loss=v2, or v1, v3")
+    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
+    settings = [_as_text(argument, swept=bool(flags)) for argument in arguments if argument not in flags]
+    return [*flags, *(["task=files"] if "input" in given and "task" not in given else []), *settings]
+
+
+def check_values(cfg: Any) -> None:
+    """Check the values that stand alone (``q``, ``lam1``, ...), also those that the chosen parts don't use.
+
+    Raises:
+        InputError: one is of another type, or a lambda is negative or not finite.
+
+    Example:
+        >>> check_values({"lam1": "high"})
+        Traceback (most recent call last):
+            ...
+        dax_lightning.errors.InputError: lam1=high is text, wanted float
+    """
+    for key, hint in _VALUES.items():
+        if key in cfg:
+            value = cfg[key]
+            _check_value(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, hint, key)
+    if "input" in cfg and cfg["input"] is not None and not cfg["task"]["_target_"].endswith(".Files"):
+        raise InputError(f"input={cfg['input']} goes with task=files alone: leave out task= or input=")
+    if "max_queries" in cfg and cfg["max_queries"] is not None and cfg["max_queries"] < 1:
+        raise InputError(f"max_queries={cfg['max_queries']}: it must be at least 1 row, or null for no limit")
+    if "masks" in cfg and cfg["masks"] is not None and not cfg["task"]["_target_"].endswith(".Files"):
+        raise InputError(f"masks={cfg['masks']} goes with input=FOLDER alone: give input=, or leave out masks=")
+    for key in ("lam1", "lam2", "lam3"):
+        if key in cfg and not 0 <= cfg[key] < math.inf:
+            raise InputError(f"{key}={cfg[key]}: it is the weight of a loss term, wanted 0 or more")
+
+
+def build(node: Any, key: str, **more: Any) -> Any:
+    """Instantiate a config node, after its values were checked against the types of the class that it names.
+
+    Args:
+        node: a config node (``DictConfig``) with ``_target_``.
+        key: its place in the configuration, for the error.
+        more: arguments that are no configuration, such as the black box.
+
+    Raises:
+        InputError: a value is missing, of another type, or refused by the class; the message is one line.
+
+    Example:
+        >>> build(OmegaConf.create({"_target_": "dax_lightning.segment.grid.Grid", "rows": 2, "columns": 2}), "segmenter")
+        Grid(rows=2, columns=2)
+        >>> build(OmegaConf.create({"_target_": "dax_lightning.segment.grid.Grid", "rows": "two"}), "segmenter")
+        Traceback (most recent call last):
+            ...
+        dax_lightning.errors.InputError: segmenter.rows=two is text, wanted int
+    """
+    _check(OmegaConf.to_container(node, resolve=True, throw_on_missing=True), key)
+    try:
+        return instantiate(node, _convert_="all", **more)
+    except InstantiationException as error:
+        raise _cause(error) from error
+
+
+def one_line(error: BaseException) -> str:
+    """The error as one line for the user; Hydra's own in plain words.
+
+    Example:
+        >>> one_line(ValueError("a\\n  b"))
+        'a b'
+    """
+    text, cause = " ".join(str(error).split()), error.__cause__
+    if found := re.search(r"Could not find '(.+)/(.+?)' Available options in '.+?': (.*?) Config search path", text):
+        group, choice, known = found.groups()
+        return f"{group}={choice} is not known: choose one of {', '.join(known.split())}"
+    if isinstance(error, ConfigCompositionException) and isinstance(cause, ConfigKeyError | ConfigAttributeError):
+        return _unknown_key(text, cause)
+    if found := re.search(r"InputError raised while resolving interpolation: (.*?)(?: full_key: .*)?$", text):
+        return found[1]
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} has no value: give {error.full_key}=VALUE"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} can't be read: wanted key=value; odd characters need Hydra's quotes: \"input='cat (1).jpg'\""
+    parts = [str(error), str(cause)] if isinstance(error, ConfigCompositionException) and cause is not None else [str(error)]
+    lines = [line.strip() for line in "\n".join(parts).splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
+
+
+def explainer_nodes(cfg: Any) -> dict[str, tuple[str, Any]]:
+    """Name in the rows → place in the configuration and node, of each explainer that is to run.
+
+    These are the entries of ``explainers``, or ``methods`` of them; where there are none, ``explainer`` alone.
+
+    Raises:
+        InputError: ``methods`` names none, or one that is not there.
+    """
+    several = {str(name): (f"explainers.{name}", node) for name, node in cfg.explainers.items()}
+    if not several:
+        single = get_object(cfg.explainer["_target_"]).name if "_target_" in cfg.explainer else "explainer"
+        several = {single: ("explainer", cfg.explainer)}
+    if cfg.methods is not None and not cfg.methods:
+        raise InputError(f"methods=[] names none: wanted some of {', '.join(several)}, or null for all")
+    for name in cfg.methods or ():
+        if name not in several:
+            raise InputError(f"methods: {name} is not among the explainers {', '.join(several)}")
+    return {name: node for name, node in several.items() if cfg.methods is None or name in cfg.methods}
+
+
+def usable(partial: Mapping[str, Any], black_box: Any, budget: int | None = None) -> dict[str, Any]:
+    """The explainers built; of several, those that need gradients are left out where the black box gives none.
+
+    Raises:
+        InputError: the only one, or the last one, can't be built.
+    """
+    made, refused = {}, []
+    for name, make in partial.items():
+        try:
+            made[name] = make(black_box=black_box).again(budget=budget)
+        except InputError as error:
+            if not make.func.needs_gradients or gives_gradients(black_box):
+                raise
+            refused.append(error)
+            print(f"{name} is left out: {error}", flush=True)
+    if not made:
+        raise refused[-1]
+    return made
+
+
+def gives_gradients(black_box: Any) -> bool:
+    """Whether the black box is more than a box: a torch module that can be looked into."""
+    try:
+        black_box.differentiable()
+    except InputError:
+        return False
+    return True
+
+
+def idle_settings(cfg: Any, nodes: Mapping[str, tuple[str, Any]], overrides: Sequence[str]) -> list[str]:
+    """A line for each setting that was given and that no explainer of the run uses.
+
+    Args:
+        cfg: the configuration.
+        nodes: the explainers, see :func:`explainer_nodes`.
+        overrides: what was given on the command line, such as ``perturber.fill=zeros``.
+    """
+    used = " ".join(str(OmegaConf.to_container(node, resolve=False)) for _, node in nodes.values())
+    for part in ("mosaic", "mosaics", "loss", "losses", "training"):
+        if part in cfg and (
+            f"${{{part}}}" in used if part == "training" else _refers(used, part)
+        ):  # DAX-Mosaic takes parts of it
+            used += str(OmegaConf.to_container(cfg[part], resolve=False))
+    lines = []
+    for override in overrides:
+        setting = override.partition("=")[0]
+        group = setting.partition(".")[0]
+        if group in _LOSS_VALUES and f"${{{group}}}" not in used:
+            told = f"the loss has its own, loss.{group}" if group in cfg.loss else "the loss has no such weight"
+            lines.append(f"{override} changes nothing: {told}")
+        own = _OWN.get(group)
+        if own is None or _refers(used, setting):
+            continue
+        key, has = f"explainer.{own}", [name for name, (_, node) in nodes.items() if own in node]
+        key += ".optim" if group == "optim" else ""
+        told = f"{', '.join(has)} has its own, {key}" if has else f"{', '.join(nodes)} has none"
+        lines.append(f"{override} changes nothing: {told}")
+    return lines
+
+
+def _refers(text: str, setting: str) -> bool:
+    """``${loss}`` and ``${loss.lam3}`` refer to ``loss``; ``${losses.v1}`` does not, nor ``${loss.lam3}`` to ``loss.ceiling``."""
+    whole = setting.split(".")
+    above = [".".join(whole[:n]) for n in range(1, len(whole) + 1)]
+    return f"${{{setting}." in text or any(f"${{{place}}}" in text for place in above)
+
+
+def run_name(cfg: Any, nodes: Mapping[str, Any]) -> str:
+    """What a run is called where runs have names: ``<task>-<explainer or comparison>-<model>-q<q>``.
+
+    Args:
+        cfg: the configuration.
+        nodes: the explainers, see :func:`explainer_nodes`.
+    """
+    choices = HydraConfig.get().runtime.choices
+    group = next((choices[g] for g in ("experiment", "comparison") if choices.get(g) not in (None, "null")), "several")
+    model = Path(str(cfg.black_box.get("model") or choices["black_box"])).name
+    return f"{choices['task']}-{next(iter(nodes)) if len(nodes) == 1 else group}-{model}-q{cfg.q}"
+
+
+def config_of(cfg: Any, node: Any) -> dict[str, Any]:
+    """The whole configuration as if ``node`` were the one explainer of the run, as plain values."""
+    full: Any = OmegaConf.to_container(cfg, resolve=True)
+    many = ("explainers", "losses", "segmenters", "mosaics", "methods")
+    return {**{k: v for k, v in full.items() if k not in many}, "explainer": OmegaConf.to_container(node, resolve=True)}
+
+
+def labels(cfg: Any, node: Any) -> dict[str, Any]:
+    """The row columns that describe an explainer's setting."""
+    choices = HydraConfig.get().runtime.choices
+    plain: Any = OmegaConf.to_container(node, resolve=False)
+    told = {name: _choice(plain[name], choices[name]) for name in ("loss", "segmenter") if name in plain}
+    told |= {"segmenter": choices["segmenter"]} if "mosaic" in plain else {}
+    told |= {name: node[name] for name in ("seed", "q") if name in node}
+    return {"black_box": cfg.black_box.get("model") or choices["black_box"], **told}
+
+
+def _choice(value: Any, chosen: str) -> str:
+    """``${losses.v1}`` is v1, ``${loss}`` what was chosen."""
+    return value.strip("${}").rpartition(".")[2] if isinstance(value, str) and "." in value else chosen
+
+
+def _check(node: Any, key: str) -> None:
+    if isinstance(node, Mapping):
+        if _is_part(node):
+            _check_arguments(node, key)
+        for name, value in node.items():
+            _check(value, f"{key}.{name}")
+    elif isinstance(node, list):
+        for place, value in enumerate(node):
+            _check(value, f"{key}.{place}")
+
+
+def _check_arguments(node: Mapping[str, Any], key: str) -> None:
+    target = _found(node["_target_"], key)
+    parameters = inspect.signature(target).parameters
+    more = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    try:
+        hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except NameError:  # another library's, of types that it imports for type checkers alone
+        hints = {}
+    for name, value in node.items():
+        if name.startswith("_") or _is_part(value) or (isinstance(value, list) and value and all(map(_is_part, value))):
+            continue
+        if name not in parameters and not more:
+            raise InputError(f"{key}.{name} is no setting of {target.__name__}: it has {', '.join(parameters)}")
+        _check_value(value, hints.get(name, Any), f"{key}.{name}")
+
+
+def _is_part(value: Any) -> bool:
+    return isinstance(value, Mapping) and "_target_" in value
+
+
+def _found(target: str, key: str) -> Any:
+    try:
+        return get_object(target)
+    except Exception as error:  # hydra wraps what an import raised
+        missing = re.search(r"No module named '([\w.]+)'", f"{error} {error.__cause__}")
+        if missing and not missing[1].startswith("dax_lightning"):
+            raise InputError(f"{key} needs the package {missing[1]}: pip install 'dax-lightning[baselines]' has it") from error
+        raise
+
+
+def _check_value(value: Any, hint: Any, key: str) -> None:
+    if not (is_bearable(value, hint) or (isinstance(value, int) and is_bearable(float(value), hint))):
+        raise InputError(f"{key}={value} is {_type_name(value)}, wanted {_hint_name(hint)}")
+
+
+def _type_name(value: Any) -> str:
+    return {str: "text", type(None): "null"}.get(type(value), type(value).__name__)
+
+
+def _hint_name(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(str(choice) for choice in typing.get_args(hint))
+    plain = inspect.isclass(hint) and not typing.get_args(hint)
+    return hint.__name__ if plain else str(hint).replace("typing.", "")
+
+
+def _cause(error: BaseException) -> InputError:
+    while error.__cause__ is not None:
+        error = error.__cause__
+        if isinstance(error, InputError):
+            return error
+    return InputError(one_line(error))
+
+
+def _unknown_key(text: str, cause: OmegaConfBaseException) -> str:
+    found = re.search(r"Could not override '(.+?)'", text)
+    key, known = (found[1] if found else str(cause.key)), list(cause.parent_node or ())
+    place = key.rpartition(str(cause.key))[0]
+    near = [place + name for name in difflib.get_close_matches(str(cause.key), map(str, known), n=3)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(str(k) for k in known if k[0] != '_')}"
+    return f"{key} is no setting: {hint}"
+
+
+def _as_text(argument: str, swept: bool) -> str:
+    """Quotes for Hydra around a path or name that its grammar would not read as the same text."""
+    key, sign, value = argument.partition("=")
+    name = key.lstrip("+")
+    if not sign or name not in _TEXT:
+        return argument
+    if not _is_file(value):
+        own = value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1
+        listed = value.startswith("[") and value.endswith("]") and name == "black_box.classes"
+        if own or listed or value == "null" or (swept and re.fullmatch(r"\w+\(.*\)", value)):
+            return argument
+        if swept and "," in value and not any(quote in value for quote in ("'", '"')):
+            return f"{key}=" + ",".join(_one_text(name, one.strip()) for one in value.split(","))
+    return f"{key}={_one_text(name, value)}"
+
+
+def _one_text(name: str, value: str) -> str:
+    """One value: as it is where Hydra reads just this text, else in quotes; ``${`` is no interpolation, but for Hydra's own."""
+    if not name.startswith("hydra."):
+        value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    try:
+        read = OverridesParser.create().parse_override(f"{name}={value}")
+        if not read.is_sweep_override() and isinstance(read.value(), str) and read.value() == value:
+            return value
+    except HydraException:
+        pass
+    return QuotedString(value, Quote.single).with_quotes()
+
+
+def _is_file(value: str) -> bool:
+    try:
+        return Path(value).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, no such home
+        return False

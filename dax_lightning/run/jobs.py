@@ -1,0 +1,220 @@
+"""A run's folder: made for it alone, locked while it is in use; each job leaves its exit code there."""
+
+import json
+import os
+import platform
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import OmegaConf
+
+OK, FAILED, REFUSED, UNFAITHFUL, STOPPED = 0, 1, 2, 3, 130
+_SEVERITY = (OK, UNFAITHFUL, FAILED, REFUSED, STOPPED)  # the mildest first
+_STATUS, _LOCK = "status.json", ".lock"
+
+
+def new_folder(path: str) -> str:
+    """Make a folder that no other run has: ``path``, or ``path_1``, ``path_2`` where it is there already.
+
+    In the configuration: ``${new_folder:outputs/${now:%Y-%m-%d}/${now:%H-%M-%S}}``. Where no folder can be made, the path
+    comes back, and the run tells why when it writes there.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     [Path(new_folder(f"{place}/12-30-00")).name for _ in range(3)]
+        ['12-30-00', '12-30-00_1', '12-30-00_2']
+    """
+    number, made = 0, path
+    while True:
+        try:
+            Path(made).parent.mkdir(parents=True, exist_ok=True)
+            Path(made).mkdir()
+        except FileExistsError:
+            number, made = number + 1, f"{path}_{number + 1}"
+        except OSError:
+            return path
+        else:
+            return made
+
+
+OmegaConf.register_new_resolver("new_folder", new_folder, use_cache=True, replace=True)
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The most severe of some exit codes: stopped, refused, failed, unfaithful, in this order; 0 where there are none.
+
+    Example:
+        >>> worst([0, 3, 1]), worst([3, 0]), worst([])
+        (1, 3, 0)
+    """
+    return max(codes, key=_SEVERITY.index, default=OK)
+
+
+@dataclass
+class Run:
+    """What this command runs now: its folder, whether that holds several jobs, and whether Ctrl-C came.
+
+    Attributes:
+        folder: of the run or of the multirun; ``None`` before it is known, and where nothing runs.
+        multirun: whether each job has a subfolder.
+        interrupted: whether the user pressed Ctrl-C.
+    """
+
+    folder: Path | None = None
+    multirun: bool = False
+    interrupted: bool = False
+    _lock: Any = field(default=None, repr=False)
+
+    def hold(self, folder: Path, multirun: bool) -> None:
+        """Lock a folder for this run.
+
+        Raises:
+            SystemExit: another run holds it. Hydra swallows other errors of callbacks, so the line is printed here.
+        """
+        from filelock import FileLock, Timeout  # not at the top: help and typos needn't wait for it
+
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / _LOCK)
+            lock.acquire(timeout=0)
+        except Timeout:
+            told = f"error: {folder} is in use by another run{_holder(folder)}: wait for it, or give another {_key(multirun)}"
+            print(told, file=sys.stderr)
+            raise SystemExit(REFUSED) from None
+        except OSError:
+            return  # Hydra is about to write there too, and its error tells more
+        self.folder, self.multirun, self._lock = folder, multirun, lock
+        if multirun:
+            for left in _statuses(folder):
+                left.unlink()
+            write_status(folder, None)
+
+    def code(self) -> int:
+        """The exit code that the jobs left in their files, whatever process they ran in."""
+        if self.folder is None:
+            return OK
+        files = _statuses(self.folder) if self.multirun else [self.folder / _STATUS]
+        return worst(map(_code_in, files))
+
+    def release(self) -> None:
+        """Unlock the folder."""
+        if self._lock is None or self.folder is None:
+            return
+        if self.multirun:
+            with suppress(OSError):
+                write_status(self.folder, self.code())
+        self._lock.release()
+        self._lock = None
+
+    def resume(self) -> str:
+        """What to add to the command to go on in this folder."""
+        return f"{_key(self.multirun)}={self.folder}"
+
+
+RUN = Run()  # of this process
+
+
+@contextmanager
+def one_run() -> Iterator[Run]:
+    """A fresh :data:`RUN`; its folder is unlocked at the end. Ctrl-C is noted, whoever handles it first."""
+    RUN.folder, RUN.multirun, RUN.interrupted = None, False, False
+    main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT) if main_thread else None
+
+    def interrupt(*_: Any) -> None:
+        RUN.interrupted = True
+        raise KeyboardInterrupt
+
+    if main_thread:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield RUN
+    finally:
+        if main_thread:
+            signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        RUN.release()
+
+
+@contextmanager
+def job_status(folder: Path) -> Iterator[list[int]]:
+    """``status.json`` of a job: its process while it runs, its exit code once it ends.
+
+    Args:
+        folder: the job's.
+
+    Yields:
+        A list that takes the exit code; where it stays empty, an error says which.
+    """
+    codes: list[int] = []
+    write_status(folder, None)
+    try:
+        yield codes
+    except BaseException as error:
+        codes[:] = [STOPPED if isinstance(error, KeyboardInterrupt) or RUN.interrupted else FAILED]
+        raise
+    finally:
+        write_status(folder, worst(codes))
+
+
+def write_status(folder: Path, code: int | None) -> None:
+    """Write ``status.json``; ``None``: the job is running."""
+    facts = {"code": code, "pid": os.getpid(), "host": platform.node(), "time": datetime.now().isoformat(timespec="seconds")}
+    Path(folder, _STATUS).write_text(json.dumps(facts), encoding="utf-8")
+
+
+class Jobs(Callback):
+    """Locks the folder of a run or multirun before Hydra writes there; after a multirun: one page over all its jobs."""
+
+    def on_run_start(self, config: Any, **kwargs: Any) -> None:
+        """Called by Hydra before a single job."""
+        RUN.hold(Path(config.hydra.run.dir).absolute(), multirun=False)
+
+    def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
+        """Called by Hydra before the first job."""
+        RUN.hold(Path(config.hydra.sweep.dir).absolute(), multirun=True)
+
+    def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
+        """Called by Hydra when the last job is done."""
+        print(f"all jobs: {summary(Path(config.hydra.sweep.dir))}", flush=True)
+
+
+def summary(folder: Path) -> Path:
+    """The report over a multirun's jobs."""
+    from dax_lightning.report import write_summary  # it imports pandas and matplotlib, which a typo needn't wait for
+
+    return write_summary(folder)
+
+
+def _statuses(folder: Path) -> list[Path]:
+    return [file for file in folder.rglob(_STATUS) if file.parent != folder]
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _code_in(file: Path) -> int:
+    code = _facts(file).get("code")  # none: the job was killed
+    return code if code in _SEVERITY else FAILED
+
+
+def _holder(folder: Path) -> str:
+    facts = _facts(folder / _STATUS)
+    return f" (process {facts['pid']} on {facts['host']})" if {"pid", "host"} <= facts.keys() else ""
+
+
+def _key(multirun: bool) -> str:
+    return "hydra.sweep.dir" if multirun else "hydra.run.dir"

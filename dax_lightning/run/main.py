@@ -1,0 +1,161 @@
+"""The command ``dax``, the same as ``python train.py`` and ``python -m dax_lightning``; ``dax --help`` tells more.
+
+Only what reads the options is imported here: torch and the rest follow once the options are checked.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+
+from dax_lightning.errors import InputError
+from dax_lightning.run.config import (
+    USER_ERRORS,
+    build,
+    check_values,
+    config_of,
+    explainer_nodes,
+    idle_settings,
+    labels,
+    one_line,
+    run_name,
+    usable,
+    with_short_cuts,
+)
+from dax_lightning.run.help import conf_folder, help_text
+from dax_lightning.run.jobs import OK, REFUSED, RUN, STOPPED, Run, job_status, one_run, summary
+
+
+def explain(cfg: Any, folder: Path) -> int:
+    """Build all parts, then explain every case.
+
+    Args:
+        cfg: the composed configuration.
+        folder: where everything goes.
+
+    Returns:
+        The exit code: 0 all explained, 1 some failed, 3 some unfaithful.
+    """
+    check_values(cfg)
+    print(_what(cfg, folder), flush=True)
+
+    from dax_lightning.run.cost import estimate
+    from dax_lightning.run.loggers import run_logger
+    from dax_lightning.run.runner import Benchmark, means
+
+    metrics = {name: build(node, f"metrics.{name}") for name, node in cfg.metrics.items()}
+    nodes = explainer_nodes(cfg)
+    logger = run_logger(build(cfg.logger, "logger"), run_name(cfg, nodes), cfg.mask_every)
+    for line in idle_settings(cfg, nodes, HydraConfig.get().overrides.task):
+        print(f"warning: {line}", file=sys.stderr)
+    partial = {
+        name: build(node, key, _partial_=True) for name, (key, node) in nodes.items()
+    }  # a typo costs no loading of weights
+    black_box = build(cfg.black_box, "black_box")
+    explainers = usable(partial, black_box, cfg.budget)
+    for explainer in explainers.values():
+        explainer.prepare()
+    with black_box.budget(cfg.max_queries):
+        task = build(cfg.task, "task", black_box=black_box)
+        if cfg.dry_run:
+            print("\n".join(estimate(task, explainers, metrics)))
+            return OK
+    settings = {name: labels(cfg, nodes[name][1]) for name in explainers}
+    configs = {name: config_of(cfg, nodes[name][1]) for name in explainers}
+    run = Benchmark(task, explainers, metrics, folder, logger, settings, configs, cfg.max_queries)
+    run.run()
+    if run.stopped:
+        where = RUN.resume() if RUN.folder else f"hydra.sweep.dir={folder.parent}"  # this is another process than the command's
+        print(f"{run.stopped}; to go on, raise it and add {where} to the same command", file=sys.stderr)
+    picture = next((folder / "explanations").glob("*.png"), "none, no case was explained")
+    print(f"{means(run.table(), ['fidelity', *metrics])}\npicture: {picture}\nreport:  {folder / 'report.html'}")
+    return run.code
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
+def job(cfg: Any) -> None:
+    """One job, in the folder where the command was given: a user's mistake is one line, and a multirun's other jobs go on."""
+    here = HydraConfig.get().runtime.cwd
+    os.chdir(here)  # hydra.job.chdir would have relative paths lead elsewhere
+    if here not in sys.path:
+        sys.path.append(here)  # for black_box.function=my_module.my_function
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with job_status(folder) as codes:
+        try:
+            codes.append(explain(cfg, folder))
+        except USER_ERRORS as error:
+            codes.append(_refuse(error))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The whole command.
+
+    Args:
+        arguments: as on the command line, without the program's name.
+
+    Returns:
+        The exit code: 0 all cases explained, 1 some failed, 2 the user's input was wrong, 3 all explained but some unfaithful,
+        130 stopped by Ctrl-C.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a class named 猫 on a terminal that has no such letter
+    if any(argument in ("-h", "--help") for argument in arguments):
+        print(help_text())
+        return OK
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, so that they can be told in one line
+    with one_run() as current:
+        try:
+            sys.argv[1:] = with_short_cuts(arguments)
+            job()
+        except USER_ERRORS as error:
+            return _refuse(error)
+        except OSError as error:
+            what = f"{error.filename or 'a file'} can't be written or read ({error.strerror or error})"
+            return _refuse(InputError(f"{what}: set hydra.run.dir, with -m hydra.sweep.dir, to a folder that can"))
+        except (KeyboardInterrupt, SystemExit) as error:
+            if current.interrupted or isinstance(error, KeyboardInterrupt):
+                return _stopped(current)
+            return error.code if isinstance(error.code, int) else OK
+        return current.code()
+
+
+def command() -> None:
+    """The console command ``dax``."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _what(cfg: Any, folder: Path) -> str:
+    """One line, printed at once: what is explained, by what, and where the output goes."""
+    choices: Any = HydraConfig.get().runtime.choices
+    cases = f"task={choices.task}" if cfg.input is None else f"input={cfg.input}"
+    explainers = list(cfg.methods or cfg.explainers) or [choices.explainer]
+    by = ", ".join(map(str, explainers[:4])) + (f" and {len(explainers) - 4} more" if len(explainers) > 4 else "")
+    asked = f"q={cfg.q} queries for each explanation" + ("" if cfg.max_queries is None else f", at most {cfg.max_queries} in all")
+    return f"explaining {cases} by {by}: {asked}; the output goes to {folder}"
+
+
+def _refuse(error: BaseException) -> int:
+    """Say what was wrong, in one line."""
+    print(f"error: {one_line(error)}", file=sys.stderr)
+    return REFUSED
+
+
+def _stopped(current: Run) -> int:
+    """Say in one line how to go on."""
+    folder = current.folder
+    if folder is None or not any(folder.rglob("rows.csv")):
+        print("stopped: nothing was explained", file=sys.stderr)
+        return STOPPED
+    if current.multirun:
+        summary(folder)
+    print(
+        f"stopped: what is done is in {folder / 'report.html'}; to go on, add {current.resume()} to the same command",
+        file=sys.stderr,
+    )
+    return STOPPED

@@ -1,0 +1,61 @@
+"""What made an explanation, and at what cost in memory."""
+
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+_FREE = ("task.limit", "task.ids", "task.n")  # how many cases there are changes none of them
+_PACKAGES = ("dax-lightning", "torch", "torchvision", "timm", "pytorch-lightning", "scikit-image", "numpy")
+
+
+def provenance(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What is needed to make an explanation again: the configuration, its hash, and versions.
+
+    Example:
+        >>> provenance({"seed": 0})["config_hash"] == provenance({"seed": 0})["config_hash"]
+        True
+    """
+    return {
+        "config": dict(config),
+        "config_hash": hashlib.sha256(repr(config).encode()).hexdigest()[:16],
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+    }
+
+
+def peak_mb() -> float | None:
+    """Most memory so far, in MiB: of the GPU where one is used, else of this process; ``None`` where the system can't tell."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    if resource is None:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+
+
+def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides how a case is explained, as ``key: value``; where it was computed is left out."""
+    plain = json.loads(json.dumps({key: config.get(key) for key in ("task", "black_box", "explainer", "metrics")}))
+    return {
+        key: value
+        for key, value in _leaves(plain, "")
+        if key not in _FREE and key.rpartition(".")[2] not in ("device", "accelerator", "devices", "enable_progress_bar")
+    }
+
+
+def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if not isinstance(node, dict):
+        yield key, node
+        return
+    for name, value in node.items():
+        yield from _leaves(value, f"{key}.{name}" if key else name)

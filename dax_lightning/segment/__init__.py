@@ -1,0 +1,1 @@
+"""SEGMENTS: the parts of an input that are kept or removed together."""

@@ -1,0 +1,124 @@
+"""Several partitions of one input."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dax_lightning.errors import SingleSegment
+from dax_lightning.segment.base import Segmenter
+from dax_lightning.segment.image import ColourClusters, Felzenszwalb, Quickshift, Slic
+
+OTHERS: tuple[Segmenter, ...] = (
+    Quickshift(kernel_size=3, max_dist=40, ratio=0.5),
+    Slic(n_segments=16, sigma=1),
+    Slic(n_segments=36, sigma=1),
+    Slic(n_segments=80, sigma=1),
+    Felzenszwalb(scale=300, sigma=0.8, min_size=400),
+)
+
+
+OUTLINES: tuple[Segmenter, ...] = (
+    *(Felzenszwalb(scale=scale, sigma=sigma, min_size=scale) for scale in (100, 300, 1000) for sigma in (0.5, 1.2, 2.0)),
+    *(ColourClusters(n_clusters=count) for count in (4, 6, 8, 12, 16, 24, 32, 48)),
+)
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """A stack of partitions of one input, from fine to coarse and by different rules.
+
+    Args:
+        segmenter: the first partition; ``None``: quick shift with LIME's settings. It is left out where it finds a single
+            segment and another one finds more, as in inputs of under 60 pixels.
+        others: the further partitions; ``None``: finer quick shift, SLIC with 16, 36 and 80 segments, and Felzenszwalb's graph
+            segmentation. Those that find a single segment, as in a small or plain input, are left out.
+        outlines: more partitions that maps are averaged within (:meth:`outlined`), but no copy is made of. Those that find a
+            single segment are left out. ``None``: Felzenszwalb's at scales of 100, 300 and 1000, smoothed by 0.5, 1.2 and 2
+            pixels; and 4, 6, 8, 12, 16, 24, 32 and 48 clusters of colours, so that equal colours get equal values.
+
+    Example:
+        >>> from dax_lightning.segment.grid import Grid
+        >>> Mosaic(Grid(1, 2), [Grid(2, 1)])(torch.zeros(3, 2, 2)).tolist()
+        [[[0, 1], [0, 1]], [[2, 2], [3, 3]]]
+    """
+
+    segmenter: Segmenter | None = None
+    others: Sequence[Segmenter] | None = None
+    outlines: Sequence[Segmenter] | None = None
+
+    @property
+    def first(self) -> Segmenter:
+        """What makes the first partition."""
+        return self.segmenter or Quickshift()
+
+    def prepare(self) -> None:
+        """See :class:`Segmenter`."""
+        for segmenter in (self.first, *self._others, *self._outlines):
+            segmenter.prepare()
+
+    def __call__(self, x: Float[Tensor, "c *space"], first: Int[Tensor, "*space"] | None = None) -> Int[Tensor, "p *space"]:
+        """The partitions; no two share an id.
+
+        Args:
+            x: the input, values in [0, 1].
+            first: a partition in place of the first segmenter's, ids 0 to j - 1.
+
+        Raises:
+            InputError: no segmenter finds more than one segment, or one refuses the input.
+        """
+        found = _found([self.first], x) if first is None else [first]
+        found += _found(self._others, x)
+        return stacked(found or [self.first(x)])  # where nothing was found, the first segmenter says why
+
+    def outlined(self, x: Float[Tensor, "c *space"], levels: Int[Tensor, "p *space"]) -> Int[Tensor, "more *space"]:
+        """The partitions and then the outlines: all that maps are averaged within. Outlines cost no query.
+
+        Args:
+            x: the input, values in [0, 1].
+            levels: its partitions, ids from 0 on.
+
+        Raises:
+            InputError: a segmenter of the outlines refuses the input.
+
+        Example:
+            >>> from dax_lightning.segment.grid import Grid
+            >>> x = torch.tensor([[[0.0, 0.0, 1.0, 1.0]]])
+            >>> mosaic = Mosaic(Grid(1, 4), [], [Felzenszwalb(scale=0.1, sigma=0, min_size=1)])
+            >>> mosaic.outlined(x, mosaic(x)).tolist()
+            [[[0, 1, 2, 3]], [[4, 4, 5, 5]]]
+        """
+        found = _found(self._outlines, x)
+        return torch.cat([levels, stacked(found) + levels.max() + 1]) if found else levels
+
+    @property
+    def _others(self) -> Sequence[Segmenter]:
+        return OTHERS if self.others is None else self.others
+
+    @property
+    def _outlines(self) -> Sequence[Segmenter]:
+        return OUTLINES if self.outlines is None else self.outlines
+
+
+def _found(segmenters: Sequence[Segmenter], x: Float[Tensor, "c *space"]) -> list[Int[Tensor, "*space"]]:
+    """The partitions of more than one segment."""
+    found = []
+    for segmenter in segmenters:
+        with suppress(SingleSegment):
+            found.append(segmenter(x))
+    return found
+
+
+def stacked(partitions: Sequence[Int[Tensor, "*space"]]) -> Int[Tensor, "p *space"]:
+    """Partitions with ids 0 to j - 1 each, as one stack whose ids go on.
+
+    Example:
+        >>> stacked([torch.tensor([0, 1]), torch.tensor([0, 0])]).tolist()
+        [[0, 1], [2, 2]]
+    """
+    sizes = torch.tensor([int(one.max()) + 1 for one in partitions])
+    starts = sizes.cumsum(0) - sizes
+    return torch.stack([one + start for one, start in zip(partitions, starts, strict=True)])
