@@ -9,8 +9,8 @@ from dax_lightning.metrics.detection import Detected
 from dax_lightning.tasks import BadModel, background_classifier, biased_scene, shape_scene
 from dax_lightning.tasks.bad_model import CLASSES
 from dax_lightning.tasks.scenes import draw
+from dax_lightning.testing import QuarterBox
 from dax_lightning.types import Explanation
-from tests.conftest import QuarterBox
 
 N = 100
 

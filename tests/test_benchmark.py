@@ -6,19 +6,19 @@ import json
 import pytest
 import torch
 
-from dax_lightning.baselines import Random
-from dax_lightning.baselines.lime import Lime
-from dax_lightning.baselines.rise import Rise
-from dax_lightning.benchmark import Benchmark
-from dax_lightning.cli import usable
 from dax_lightning.errors import InputError
-from dax_lightning.loggers import CsvLogger
+from dax_lightning.explainers.masking.rise import Rise
+from dax_lightning.explainers.random import Random
+from dax_lightning.explainers.surrogate.lime import Lime
+from dax_lightning.game.subsets import Perturber
 from dax_lightning.metrics import Deletion, IoU, IoUWrongLabel, sanity
-from dax_lightning.perturb import Perturber
-from dax_lightning.segment import Grid
+from dax_lightning.run.config import usable
+from dax_lightning.run.loggers import CsvRun
+from dax_lightning.run.runner import Benchmark
+from dax_lightning.segment.grid import Grid
 from dax_lightning.tasks import Task
+from dax_lightning.testing import QuarterBox, QuarterTorchBox
 from dax_lightning.types import Case
-from tests.conftest import QuarterBox, QuarterTorchBox
 
 CONFIG = {"task": {}, "black_box": {}, "explainer": {"q": 100}}
 
@@ -52,7 +52,7 @@ def explainers_of(box, *names):
 def run(folder, box, explainers, config=CONFIG, **metrics):
     """Run it; the rows by (case, explainer)."""
     configs = {name: config for name in explainers}
-    Benchmark(Quarters(box), explainers, metrics or {"iou": IoU()}, folder, CsvLogger(), {}, configs).run()
+    Benchmark(Quarters(box), explainers, metrics or {"iou": IoU()}, folder, CsvRun(), {}, configs).run()
     with (folder / "rows.csv").open() as file:
         return {(row["case"], row["explainer"]): row for row in csv.DictReader(file)}
 
@@ -106,7 +106,7 @@ def test_another_setting_or_another_model_wants_another_folder_even_for_new_metr
     with pytest.raises(InputError, match=r"explainer\.q=100, now it is 50: give another folder"):
         run(tmp_path, QuarterBox(), explainers_of(QuarterBox(), "lime"), other, iou_mean=IoU(0.0))
     box = QuarterBox()
-    box.fingerprint = "retrained"
+    box.model.fingerprint = "retrained"  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(InputError, match=r"weights=quarter, now it is retrained"):
         run(tmp_path, box, explainers_of(box, "lime"), iou_mean=IoU(0.0))
 
@@ -143,7 +143,8 @@ def test_methods_share_the_answers_of_the_shuffled_model_too(tmp_path, monkeypat
     asked = []
     other = QuarterTorchBox()
     monkeypatch.setattr(sanity, "_shuffled_box", lambda _box, _seed: other)
-    monkeypatch.setattr(other, "_run", lambda rows: asked.append(len(rows)) or other.module(rows))
+    scores = other.model.scores
+    monkeypatch.setattr(other.model, "scores", lambda rows: asked.append(len(rows)) or scores(rows))
     run(tmp_path, box, explainers_of(box, "lime", "lime_log_odds"), randomisation=sanity.Randomisation())
     assert sum(asked) == 2 * 100
 
@@ -151,7 +152,7 @@ def test_methods_share_the_answers_of_the_shuffled_model_too(tmp_path, monkeypat
 def test_of_several_those_that_need_gradients_are_left_out_with_a_word(capsys):
     from functools import partial
 
-    from dax_lightning.baselines.gradients import Gradient
+    from dax_lightning.explainers.gradient.saliency import Gradient
 
     several = {"gradient": partial(Gradient), "random": partial(Random)}
     assert list(usable(several, QuarterBox())) == ["random"]

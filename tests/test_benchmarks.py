@@ -1,9 +1,13 @@
 """Tables from rows of finished runs: what they say is known by hand."""
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
+from PIL import Image
 
-from benchmarks import differences, forest
+from benchmarks import beside, differences, forest, results
+from dax_lightning.types import Explanation
 
 
 @pytest.fixture
@@ -50,3 +54,16 @@ def test_a_forest_wants_metrics_and_the_rows_of_one_black_box(folders, tmp_path)
         forest.main(str(tmp_path / "forest.png"), "dax", *folders)
     with pytest.raises(SystemExit, match=r"that have deletion: no rows\.csv"):
         forest.main(str(tmp_path / "forest.png"), "dax", "iou", "deletion", folders[0])
+
+
+def test_methods_stand_side_by_side(tmp_path):
+    made = {name: Explanation(torch.eye(8), target=0, score=0.9, queries=400, seconds=0.1) for name in ("dax", "lime")}
+    figure = beside.draw(np.full((8, 8, 3), 0.5), made, "cat")
+    assert [text.get_text() for text in figure.texts][3:] == ["DAX-Mosaic", "400 queries", "LIME", "400 queries"]
+    with Image.open(beside.write(figure, tmp_path / "beside.webp")) as picture:
+        assert picture.format == "WEBP"
+
+
+def test_a_readme_without_a_place_for_the_table_is_refused():
+    with pytest.raises(SystemExit, match="wanted a README with the lines"):
+        results.with_table("# nothing here")

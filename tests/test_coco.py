@@ -8,14 +8,16 @@ import pytest
 import torch
 from matplotlib.path import Path as Outline
 from PIL import Image
+from pycocotools import mask
 from timm.data.imagenet_info import ImageNetInfo
 
-from dax_lightning.black_box import CallableBlackBox
+from dax_lightning.black_box import ImageInput, from_function
 from dax_lightning.errors import InputError
 from dax_lightning.tasks import Coco
 from dax_lightning.tasks.coco_files import NAMES
 from dax_lightning.tasks.imagenet import ALIASES, IMAGENET, meanings
 from dax_lightning.tasks.voc import CLASSES as VOC_CLASSES
+from tests.conftest import ROOT
 
 BOX = {"cat": [(2, 4), (22, 4), (22, 26), (2, 26)], "dog": [(30, 10), (56, 10), (56, 40), (30, 40)]}  # corners x, y
 SIZE = (60, 40)  # of the photographs
@@ -24,7 +26,9 @@ MIDDLES = np.stack(np.meshgrid(np.arange(480), np.arange(480)), -1).reshape(-1, 
 
 def box_of(classes=("cat", "dog", "cow"), size=(40, 60), **more):
     """Scores are the mean of each colour: the reddest photograph is a cat."""
-    return CallableBlackBox(lambda rows: rows.mean((2, 3)), size=size, classes=None if classes is None else list(classes), **more)
+    return from_function(
+        lambda rows: rows.mean((2, 3)), multi_label=True, size=size, classes=None if classes is None else list(classes), **more
+    )
 
 
 def filled(name, size=(40, 60)):
@@ -77,7 +81,7 @@ def test_a_case_for_each_class_of_a_photograph_of_several(yolo):
 
 
 def test_the_truth_is_cut_as_the_photograph_is(yolo):
-    box = box_of(size=(20, 20), crop_pct=0.5)  # the middle 20x20 pixels at their own scale
+    box = box_of(size=ImageInput((20, 20), crop_pct=0.5))  # the middle 20x20 pixels at their own scale
     cases = {case.key: case for case in Coco(box, str(yolo))}
     truth = cases["a_dog"].truth
     assert truth is not None
@@ -86,7 +90,7 @@ def test_the_truth_is_cut_as_the_photograph_is(yolo):
 
 def test_what_is_out_of_view_is_no_case(yolo):
     with pytest.raises(InputError, match=r"shows 2 of the 3 COCO classes .* lower task.min_share"):
-        Coco(box_of(size=(40, 40), crop_pct=1.0), str(yolo), min_share=0.4)
+        Coco(box_of(size=(40, 40)), str(yolo), min_share=0.4)
     assert len(Coco(box_of(), str(yolo), min_share=0.17)) == 4
     with pytest.raises(InputError, match="shows 2"):
         Coco(box_of(), str(yolo), min_share=0.2)  # the cat covers 18 %
@@ -120,9 +124,9 @@ def test_both_layouts_say_the_same(yolo, tmp_path_factory):
 
 
 def test_a_crowd_is_ignored_and_its_class_is_not_wrong(tmp_path):
-    mask = np.zeros((40, 60), np.uint8)
-    mask[30:36, 2:29], mask[10:12, 30:33] = 1, 1  # the second part lies on the dog
-    flat = mask.T.ravel()  # runs go down the columns
+    crowded = np.zeros((40, 60), np.uint8)
+    crowded[30:36, 2:29], crowded[10:12, 30:33] = 1, 1  # the second part lies on the dog
+    flat = crowded.T.ravel()  # runs go down the columns
     edges = np.flatnonzero(np.diff(flat)) + 1
     runs = np.diff(np.array([0, *edges, flat.size])).tolist()
     crowd = {"category_id": 18, "iscrowd": 1, "segmentation": {"size": [40, 60], "counts": runs}}
@@ -130,15 +134,104 @@ def test_a_crowd_is_ignored_and_its_class_is_not_wrong(tmp_path):
     cat, dog = Coco(box_of(), str(official(tmp_path, crowd, cow)))
     assert cat.ignore is None
     assert dog.ignore is not None
-    assert torch.equal(dog.ignore, torch.from_numpy(mask).bool() & ~filled("dog"))
+    assert torch.equal(dog.ignore, torch.from_numpy(crowded).bool() & ~filled("dog"))
     assert (cat.wrong, dog.wrong) == (None, None)  # a cow is there too, though nobody says where each is
 
 
-def test_a_class_with_an_outline_that_cannot_be_read_gives_no_case(tmp_path):
-    compressed = {"category_id": 18, "segmentation": {"size": [40, 60], "counts": "PPYo1"}}
+def test_a_class_of_which_an_object_is_nowhere_gives_no_case(tmp_path):
+    lost = {"category_id": 18, "segmentation": {"size": [40, 60], "counts": "PPYo1"}}  # cut off, and no box
     cow = {"category_id": 21, "segmentation": [[0.0, 30.0, 20.0, 30.0, 20.0, 39.0, 0.0, 39.0]]}
-    task = Coco(box_of((*"ab", "cat", "dog", "cow"), outputs="probabilities"), str(official(tmp_path, compressed, cow)))
+    task = Coco(box_of((*"ab", "cat", "dog", "cow"), outputs="probabilities"), str(official(tmp_path, lost, cow)))
     assert task.keys() == ["a_cat", "a_cow"]
+
+
+def test_compressed_masks_are_read(tmp_path):
+    wanted = np.zeros((40, 60), np.uint8)
+    wanted[30:36, 3:29] = wanted[31, 40] = 1
+    packed = {**mask.encode(np.asfortranarray(wanted)), "size": [40, 60]}
+    cow = {"category_id": 21, "segmentation": {**packed, "counts": packed["counts"].decode()}}
+    cases = {case.key: case for case in Coco(box_of(), str(official(tmp_path, cow)))}
+    truth = cases["a_cow"].truth
+    assert truth is not None
+    assert np.array_equal(truth.numpy(), wanted)
+
+
+OUTLINE = [[20, 30, 60, 30, 60, 90, 20, 90]]
+BOXED = {"image_id": 1, "category_id": 17, "bbox": [0, 0, 2, 2]}
+ODD = {  # annotations that can't be used, and what is said of them
+    "no class": ({"id": 9, "image_id": 1, "category_id": 99, "segmentation": OUTLINE}, "of a class that is not listed"),
+    "no image": ({"id": 9, "image_id": 99, "category_id": 17, "segmentation": OUTLINE}, "of an image that is not listed"),
+    "text": ("annotation", "that are no objects"),
+    "far": ({**BOXED, "segmentation": [[0, 0, 1e300, 0, 0, 1e300]]}, "without a mask"),
+    "nan": ({**BOXED, "segmentation": [[0, 0, float("nan"), 0, 0, 1]]}, "without a mask"),
+    "boxes": ({**BOXED, "segmentation": [[0, 0, 9, 9]]}, "without a mask"),
+    "null": ({**BOXED, "segmentation": None}, "without a mask"),
+    "none": (BOXED, "without a mask"),
+}
+
+
+def two_photographs(folder: Path, content: dict) -> str:
+    for name in ("annotations", "val2017"):
+        (folder / name).mkdir()
+    for name in ("1.jpg", "2.jpg"):
+        Image.new("RGB", (160, 120), "red").save(folder / "val2017" / name)
+    (folder / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
+    return str(folder)
+
+
+def plain(*more, text_ids=False, **without) -> dict:
+    annotations = [
+        {"id": 10 * i + j, "image_id": str(i) if text_ids else i, "category_id": 17 + j, "segmentation": OUTLINE}
+        for i in (1, 2)
+        for j in (0, 1)
+    ]
+    images = [{"id": i, "file_name": f"{i}.jpg", "width": 160, "height": 120} for i in (1, 2)]
+    for image in images:
+        image.update(without)
+    names = [{"id": 17, "name": "cat"}, {"id": "18", "name": "dog"}]
+    return {"images": images, "categories": names, "annotations": [*annotations, *more]}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_cannot_be_used_is_left_out_and_counted(tmp_path, caplog, odd):
+    annotation, told = ODD[odd]
+    task = Coco(box_of(size=(120, 160)), two_photographs(tmp_path, plain(annotation)))
+    assert task.keys() == ["1_cat", "1_dog", "2_cat", "2_dog"]
+    (record,) = caplog.records
+    assert f"1 annotations {told}" in record.getMessage()
+    case = task[0]
+    assert case.truth is not None
+    assert int(case.truth.sum()) == 40 * 60
+    assert (0 if case.ignore is None else int(case.ignore.sum())) == (4 if "without" in told else 0)
+
+
+def test_ids_as_text_and_sizes_that_are_missing(tmp_path_factory, caplog):
+    for content in (plain(text_ids=True), plain(width=None), plain(height="120"), plain(width=0)):
+        task = Coco(box_of(size=(120, 160)), two_photographs(tmp_path_factory.mktemp("odd"), content))
+        assert task.keys() == ["1_cat", "1_dog", "2_cat", "2_dog"]
+    assert not caplog.records
+
+
+def test_images_and_classes_that_cannot_be_used(tmp_path_factory, caplog):
+    content = plain()
+    content["images"].append({"id": 3})
+    content["categories"].append({"id": 3})
+    root = two_photographs(tmp_path_factory.mktemp("odd"), content)
+    assert len(Coco(box_of(size=(120, 160)), root)) == 4
+    (record,) = caplog.records
+    assert "1 classes without an id or a name, 1 images without an id or a file name" in record.getMessage()
+    content["annotations"] = []
+    with pytest.raises(InputError, match="no photograph of"):
+        Coco(box_of(), two_photographs(tmp_path_factory.mktemp("odd"), content))
+
+
+def test_the_shared_oddities(tmp_path_factory):
+    files = sorted((ROOT.parent / "shared" / "cases" / "coco").glob("*.json"))
+    if not files:
+        pytest.skip("the shared cases are missing")
+    for file in files:
+        root = two_photographs(tmp_path_factory.mktemp("odd"), json.loads(file.read_text()))
+        assert len(Coco(box_of(size=(120, 160)), root)) == 4, file.name
 
 
 def test_only_correct_or_wrong_and_no_further_than_the_limit(yolo):
@@ -151,7 +244,7 @@ def test_only_correct_or_wrong_and_no_further_than_the_limit(yolo):
 
 def imagenet_box(rising=True):
     scores = torch.arange(1000).float() if rising else torch.arange(1000).flip(0).float()
-    return CallableBlackBox(lambda rows: (scores / 1000).expand(len(rows), -1).softmax(1), size=(40, 60))
+    return from_function(lambda rows: (scores / 1000).expand(len(rows), -1).softmax(1), size=(40, 60))
 
 
 def test_over_imagenet_the_most_probable_of_the_group(yolo):
@@ -234,7 +327,9 @@ def test_meanings():
 
 def test_real_polygons_as_another_library_fills_them(data):
     root = data / "coco128-seg"
-    box = CallableBlackBox(lambda rows: torch.ones(len(rows), 80) / 80, size=(480, 480), classes=list(NAMES), crop="squash")
+    box = from_function(
+        lambda rows: torch.ones(len(rows), 80) / 80, size=ImageInput((480, 480), crop="squash"), classes=list(NAMES)
+    )
     task = Coco(box, str(root), limit=12)
     assert len(task) == 12
     for case in task:

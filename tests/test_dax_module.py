@@ -1,31 +1,50 @@
 """Networks, their joint training, and what an explanation keeps of it."""
 
+import inspect
+import os
+import signal
 from functools import partial
 
 import pytest
+import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
+from lightning_utilities.core.rank_zero import rank_zero_only
 from torch import nn
 
-from dax_lightning.cli import build
-from dax_lightning.dax import CnnStudent, CounterfactualLoss, Dax, MaskNetwork, MlpStudent, SparseLoss, Training
-from dax_lightning.dax.data import Batch
-from dax_lightning.dax.module import DaxModule
 from dax_lightning.errors import InputError
-from dax_lightning.perturb import Perturber
-from dax_lightning.segment import Grid
-from tests.conftest import ROOT, QuarterBox
+from dax_lightning.explainers.dax import (
+    CnnStudent,
+    CounterfactualLoss,
+    Dax,
+    Learner,
+    MaskNetwork,
+    MlpStudent,
+    Optim,
+    SparseLoss,
+    Split,
+    Training,
+    lightning_trainer,
+)
+from dax_lightning.explainers.dax.data import Batch
+from dax_lightning.explainers.dax.module import DaxModule
+from dax_lightning.game.subsets import Perturber
+from dax_lightning.run.config import build
+from dax_lightning.segment.grid import Grid
+from dax_lightning.testing import QuarterBox, QuarterModel, ToyBox
+from tests.conftest import ROOT
 
 TERMS = {CounterfactualLoss: {"total", "mse", "counterfactual"}, SparseLoss: {"total", "mse", "l1", "kl"}}
-QUICK = {"max_epochs": 4, "batch_size": 16, "lr_student": 0.005}
+QUICK = {"max_epochs": 4, "split": Split(batch_size=16), "lr_student": 0.005}
+PLAIN = Split()
 NOTHING = {"lr_mask": 1e-12, "lr_student": 1e-12}  # learning rates with which nothing is learned
 
 
-class NoiseBox(QuarterBox):
+class NoiseModel(QuarterModel):
     """Answers that are different for every row and follow nothing that can be learned."""
 
-    def _scores(self, x):
+    def scores(self, x):
         noise = (x.double() * torch.arange(x[0].numel()).view(x.shape[1:])).sum((1, 2, 3)).mul(997).sin().abs().float()
         return torch.stack([noise, 1 - noise, torch.zeros_like(noise)], 1)
 
@@ -42,9 +61,14 @@ class Spy(nn.Module):
         return self.student(masked)
 
 
-def dax_of(black_box=None, q=100, training=None, **settings):
-    told = Training(**{"max_epochs": 2, "progress": False, "device": "cpu", **(training or {})})
-    return Dax(black_box or QuarterBox(), Grid(4, 4), Perturber(fill="zeros"), training=told, q=q, **settings)
+def dax_of(black_box=None, q=100, training=None, trainer=None, **settings):
+    told, loss = training_of(trainer=trainer, **(training or {})), settings.pop("loss", None)
+    return Dax(black_box or QuarterBox(), Grid(4, 4), Perturber(fill="zeros"), loss, Learner(**settings), told, q)
+
+
+def training_of(max_epochs=2, split=PLAIN, patience=5, trainer=None, **optim):
+    trainer = lightning_trainer(**{"max_epochs": max_epochs, "accelerator": "cpu", **(trainer or {})})
+    return Training(trainer, Optim(**optim), split, patience)
 
 
 @pytest.fixture
@@ -179,7 +203,7 @@ def test_only_probabilities_pass_a_sigmoid(batch):
 @pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
 def test_each_network_has_its_own_learning_rate(name, kind):
     module = DaxModule(
-        MaskNetwork(3), MlpStudent(4, (28, 28)), SparseLoss(), lr_mask=0.3, lr_student=0.2, weight_decay=0.1, optimizer=name
+        MaskNetwork(3), MlpStudent(4, (28, 28)), SparseLoss(), optim=Optim(0.3, 0.2, weight_decay=0.1, optimizer=name)
     )
     made = module.configure_optimizers()
     assert type(made) is kind
@@ -297,11 +321,126 @@ def test_gradients_switched_off_outside_do_not_matter(noisy_image):
     assert torch.equal(made.saliency, dax_of().explain(noisy_image, 0).saliency)
 
 
+# --- Lightning's Trainer ------------------------------------------------------------------------------------------------
+
+
+CLUSTER = {
+    "SLURM_NTASKS": "4",
+    "SLURM_JOB_ID": "17",
+    "SLURM_JOB_NAME": "train",
+    "SLURM_PROCID": "1",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "0",
+    "RANK": "1",
+    "LOCAL_RANK": "1",
+    "WORLD_SIZE": "4",
+    "PL_TRAINER_MAX_EPOCHS": "1",
+    "PL_TRAINER_PRECISION": "bf16-true",
+    "PL_TRAINER_GRADIENT_CLIP_VAL": "1e-9",
+    "PL_TRAINER_DEVICES": "4",
+}
+
+
+def test_variables_of_a_cluster_change_nothing(noisy_image, monkeypatch):
+    alone = dax_of().explain(noisy_image, 0).saliency
+    for name, value in CLUSTER.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)  # what Lightning takes from them when it is imported
+    assert torch.equal(dax_of().explain(noisy_image, 0).saliency, alone)
+    assert getattr(rank_zero_only, "rank") == 1  # noqa: B009
+    assert {name: os.environ.get(name) for name in CLUSTER} == CLUSTER
+
+
+def test_settings_of_the_trainer_are_lightnings(noisy_image):
+    class Counts(pl.Callback):
+        starts = 0
+
+        def on_train_start(self, trainer, pl_module):
+            self.starts += 1
+            assert self.starts == 1, "one callback an explanation"
+            told.append((trainer.gradient_clip_val, trainer.accumulate_grad_batches, type(trainer.accelerator).__name__))
+
+    told = []
+    dax = dax_of(trainer={"gradient_clip_val": 0.5, "accumulate_grad_batches": 2, "callbacks": Counts()})
+    for _ in range(2):
+        dax.explain(noisy_image, 0)
+    assert told == [(0.5, 2, "CPUAccelerator")] * 2
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: training_of(trainer={"accelerator": "abacus"}), "trainer: Lightning refuses its settings: .*accelerator"),
+        (lambda: training_of(trainer={"precision": "x"}), "trainer: Lightning refuses its settings: Precision 'x'"),
+        (lambda: training_of(trainer={"devices": 2}), r"trainer.devices=2, .*one explanation trains on one device"),
+        (lambda: training_of(max_epochs=0), "trainer.max_epochs=0: it must be at least 1"),
+        (lambda: training_of(patience=0), "training.patience=0"),
+        (lambda: Optim(lr_mask=0.0), "optim.lr_mask=0.0: it must be positive"),
+        (lambda: Optim(weight_decay=-1.0), "optim.weight_decay=-1.0: wanted 0 or more"),
+        (lambda: Split(val_share=1.0), r"training.split.val_share=1.0: wanted a share in \(0, 1\)"),
+        (lambda: Split(batch_size=0), "training.split.batch_size=0"),
+    ],
+)
+def test_what_cannot_train_is_told_before_anything_is_asked(make, told):
+    with pytest.raises(InputError, match=told):
+        make()
+
+
+def test_a_limit_within_the_first_epoch_is_told(noisy_image):
+    with pytest.raises(InputError, match=r"training ended before its first epoch: raise trainer\.max_steps"):
+        dax_of(training={"split": Split(batch_size=8)}, trainer={"max_steps": 1}).explain(noisy_image, 0)
+
+
+@pytest.mark.parametrize(("device", "index"), [("auto", 0), ("cuda", 0), ("cuda:1", 1)])
+def test_a_gpu_is_lightnings_with_the_same_index(monkeypatch, device, index):
+    class Spy(pl.Trainer):
+        def __init__(self, **settings):
+            super().__init__(**settings)
+            made.append(self.strategy.root_device)
+
+    made = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr("lightning_fabric.accelerators.cuda.num_cuda_devices", lambda: 2)
+    Training(partial(Spy, accelerator="auto", devices=1), device=device)
+    Training(partial(Spy, accelerator="gpu", devices=[1]), device="cpu")
+    Training(partial(Spy, accelerator="cpu", devices=1), device=device)
+    assert made == [torch.device("cuda", index), torch.device("cuda", 1), torch.device("cpu")]
+
+
+def test_ctrl_c_in_training_stays_ctrl_c(noisy_image, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DaxModule, "training_step", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        dax_of().explain(noisy_image, 0)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_the_configuration_trains_as_the_classes_do_by_themselves():
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", ["device=cpu"])
+        mosaic = build(cfg.explainer.training, "explainer.training")
+        paper = build(cfg.training, "training")
+        faster = build(compose("config", ["trainer.max_epochs=7"]).explainer.training, "explainer.training")
+    plain = Training(device="cpu")
+    unset = inspect.signature(pl.Trainer).parameters
+    for made in (mosaic, paper):
+        told = {name: value for name, value in made.trainer.keywords.items() if value != unset[name].default}
+        assert told == {k: v for k, v in plain.trainer.keywords.items() if k != "accelerator"} | {"enable_progress_bar": True}
+        assert (made.split, made.patience, made.device) == (plain.split, plain.patience, "cpu")
+    assert paper.optim == plain.optim
+    assert mosaic.optim == Optim(lr_mask=0.05, lr_student=0.004)
+    assert faster.trainer.keywords["max_epochs"] == 7
+
+
 # --- doubts ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_student_that_learned_nothing_is_said_with_its_r2_and_what_to_try(noisy_image):
-    made = dax_of(NoiseBox(), q=600, training={"max_epochs": 3}).explain(noisy_image, 0)
+    made = dax_of(ToyBox(NoiseModel()), q=600, training={"max_epochs": 3}).explain(noisy_image, 0)
     assert made.notes["fidelity"] < 0.1
     (warning,) = made.warnings
     assert f"R² on held-out copies is {made.notes['fidelity']:.2f}, under 0.1" in warning
@@ -318,7 +457,8 @@ def test_the_threshold_of_doubt_is_a_setting(noisy_image):
 
 
 def test_too_few_held_out_copies_to_tell_are_a_doubt_too(noisy_image):
-    made = dax_of(q=16, training={"max_epochs": 1, "val_share": 0.01}).explain(noisy_image, 0)  # one: no variance to explain
+    one = Split(val_share=0.01)  # held-out copy has no variance to explain
+    made = dax_of(q=16, training={"max_epochs": 1, "split": one}).explain(noisy_image, 0)
     assert made.notes["fidelity"] is None
     assert len(made.warnings) == 1
 
@@ -328,11 +468,11 @@ def test_too_few_held_out_copies_to_tell_are_a_doubt_too(noisy_image):
 
 @pytest.mark.parametrize("loss", ["v1", "v2"])
 def test_the_papers_preset_runs_and_stays_finite(noisy_image, loss):
-    chosen = ["experiment=paper", f"loss={loss}", "trainer.optimizer=sgd"]
-    small = ["segmenter=grid", "q=100", "trainer.max_epochs=2", "trainer.batch_size=16", "device=cpu"]
+    chosen = ["experiment=paper", f"loss={loss}", "optim.optimizer=sgd"]
+    small = ["segmenter=grid", "q=100", "trainer.max_epochs=2", "training.split.batch_size=16", "device=cpu"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("config", [*chosen, *small])
-    assert (cfg.explainer.targets, cfg.explainer.sees_kept, cfg.mask_network.place) == ("probability", False, 0)
+    assert (cfg.explainer.learner.targets, cfg.explainer.learner.sees_kept, cfg.mask_network.place) == ("probability", False, 0)
     made = build(cfg.explainer, "explainer", black_box=QuarterBox()).explain(noisy_image, 0)
     assert made.notes["epochs"] == 2
     assert all(torch.isfinite(torch.tensor(list(epoch.values()))).all() for epoch in made.notes["history"])

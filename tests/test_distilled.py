@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import Ridge
+from torch import nn
 
-from dax_lightning.baselines.forest import Forest
-from dax_lightning.baselines.lime import Lime
-from dax_lightning.dax import Dax, MaskNetwork, MlpStudent, SparseLoss, Training
-from dax_lightning.dax.dame import ChannelMasks, Dame, half_in_hsv, hsv
-from dax_lightning.dax.module import DaxModule, answers
-from dax_lightning.distilled import StudentLime, StudentRise
-from dax_lightning.distilled.explainers import Open
 from dax_lightning.errors import InputError
-from dax_lightning.perturb import Perturber
-from dax_lightning.segment import Grid
-from tests.conftest import QuarterBox
+from dax_lightning.explainers.dax import Dax, Learner, MaskNetwork, MlpStudent, Optim, SparseLoss, Training, lightning_trainer
+from dax_lightning.explainers.dax.dame import ChannelMasks, Dame, half_in_hsv, hsv
+from dax_lightning.explainers.dax.module import DaxModule, answers
+from dax_lightning.explainers.surrogate.forest import Forest
+from dax_lightning.explainers.surrogate.lime import Lime
+from dax_lightning.explainers.surrogate.student import Open, StudentLime, StudentRise
+from dax_lightning.game.subsets import Perturber, closeness
+from dax_lightning.segment.grid import Grid
+from dax_lightning.testing import QuarterBox
 
-QUICK = Training(max_epochs=8, progress=False, device="cpu")
+QUICK = Training(lightning_trainer(max_epochs=8), device="cpu")
 PARTS = {"segmenter": Grid(4, 4), "perturber": Perturber(fill="zeros"), "q": 200}
 
 
@@ -44,24 +44,34 @@ def test_the_student_tells_how_well_it_learned(method, noisy_image):
     made = method(QuarterBox(), training=QUICK, **PARTS).explain(noisy_image, 0)
     assert made.notes["fidelity"] > 0.5
     assert not made.notes["unfaithful"]
-    doubted = method(QuarterBox(), training=QUICK, min_fidelity=1.1, **PARTS).explain(noisy_image, 0)
+    doubted = method(QuarterBox(), training=QUICK, learner=Learner(min_fidelity=1.1), **PARTS).explain(noisy_image, 0)
     assert doubted.notes["unfaithful"]
     assert "the student learned nothing" in doubted.warnings[0]
 
 
-def test_student_lime_is_a_weighted_ridge_of_the_students_answers(noisy_image, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        "dax_lightning.distilled.explainers.weighted_ridge",
-        lambda kept, values, weight: asked.append((kept, values, weight)) or real(kept, values, weight),
-    )
-    from dax_lightning.baselines.lime import weighted_ridge as real
+class Pair(nn.Module):
+    """A student that answers what two segments, at opposite corners, say together."""
 
-    made = StudentLime(QuarterBox(), training=QUICK, copies=500, **PARTS).explain(noisy_image, 0)
-    ((kept, values, weight),) = asked
-    assert kept.shape == (500, 16)
-    expected = Ridge(alpha=1.0).fit(kept.double().numpy(), values.double().numpy(), weight.double().numpy()).coef_
-    assert np.allclose(made.saliency[::8, ::8].flatten().numpy(), expected, atol=1e-5)
+    def __init__(self, channels, size):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, masked):
+        shown = masked[:, -1]  # the share of each cell that was kept
+        return self.bias + 4 * shown[:, 0, 0] * shown[:, -1, -1]
+
+
+def test_student_lime_is_a_weighted_ridge_of_the_students_answers(noisy_image):
+    unchanged = Training(lightning_trainer(max_epochs=1), Optim(lr_student=1e-30), device="cpu")
+    made = StudentLime(QuarterBox(), training=unchanged, learner=Learner(student=Pair), copies=8000, **PARTS).explain(
+        noisy_image, 0
+    )
+    kept = torch.rand(8000, 16, generator=torch.Generator().manual_seed(1)) < 0.5
+    weight = closeness(kept, torch.zeros(16, dtype=torch.long)).double().numpy()
+    answers = 4.0 * (kept[:, 0] & kept[:, 15]).double().numpy()
+    weighted, alike = (Ridge().fit(kept.numpy(), answers, sample_weight=w).coef_ for w in (weight, None))
+    assert np.abs(weighted - alike).max() > 0.15
+    assert np.allclose(made.saliency[::8, ::8].flatten().numpy(), weighted, atol=0.08)
 
 
 def test_student_rise_is_the_mean_answer_behind_its_masks():
@@ -75,14 +85,13 @@ def test_student_rise_is_the_mean_answer_behind_its_masks():
     ("method", "wrong", "message"),
     [
         (StudentLime, {"copies": 2}, "copies=2"),
-        (StudentRise, {"cells": 0}, "cells=0"),
-        (StudentRise, {"cells": 99}, "cells=99"),
-        (Dame, {"average_epochs": 0}, "average_epochs=0"),
+        (Learner, {"average_epochs": 0}, "average_epochs=0"),
+        (Learner, {"resolution": 3}, "resolution=3"),
     ],
 )
 def test_bad_settings_are_named(method, wrong, message):
     with pytest.raises(InputError, match=message):
-        method(QuarterBox(), **wrong)
+        method(**wrong) if method is Learner else method(QuarterBox(), **wrong)
 
 
 # --- DAME ---

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from dax_lightning.black_box import TorchBlackBox, View
-from dax_lightning.black_box.engine import runner
+from dax_lightning.black_box import ImageInput, from_torch
+from dax_lightning.black_box.torch.engine import runner
 from dax_lightning.errors import InputError
 
 HALF = (0.5, 0.5, 0.5)
@@ -28,7 +28,7 @@ def net() -> nn.Module:
 def test_answers_are_the_module_s(engine, close, rows):
     pytest.importorskip("openvino")
     module = net()
-    box = TorchBlackBox(module, View((24, 24)), HALF, HALF, None, engine=engine)
+    box = from_torch(module, ImageInput((24, 24)), HALF, HALF, None, engine=engine)
     x = torch.rand(rows, 3, 24, 24)
     with torch.no_grad():
         wanted = module((x - 0.5) / 0.5).softmax(1)
@@ -38,13 +38,13 @@ def test_answers_are_the_module_s(engine, close, rows):
 
 def test_compiled_boxes_pickle():
     pytest.importorskip("openvino")
-    box, x = TorchBlackBox(net(), View((24, 24)), HALF, HALF, None, engine="openvino"), torch.rand(2, 3, 24, 24)
+    box, x = from_torch(net(), ImageInput((24, 24)), HALF, HALF, None, engine="openvino"), torch.rand(2, 3, 24, 24)
     assert torch.equal(pickle.loads(pickle.dumps(box))(x), box(x))
 
 
 def test_gradients_stay_torch_s():
     pytest.importorskip("openvino")
-    box = TorchBlackBox(net(), View((24, 24)), HALF, HALF, None, engine="openvino")
+    box = from_torch(net(), ImageInput((24, 24)), HALF, HALF, None, engine="openvino")
     x = torch.rand(2, 3, 24, 24, requires_grad=True)
     box.differentiable()(x).sum().backward()
     assert x.grad is not None

@@ -4,7 +4,7 @@ import timm
 import torch
 from torch import nn
 
-from dax_lightning.black_box.fold import folded
+from dax_lightning.black_box.torch.fold import folded
 
 
 class NormFirst(nn.Module):

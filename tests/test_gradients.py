@@ -13,10 +13,16 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import VisionTransformer as TorchvisionVit
 
-from dax_lightning.baselines.cam import GradCam, GradCamPlusPlus, GuidedGradCam, candidates, guide, on_grid
-from dax_lightning.baselines.gradients import Gradient, InputXGradientMap, IntegratedGradientsMap, SmoothGrad, check_channels
-from dax_lightning.black_box import CallableBlackBox, TorchBlackBox, View
+from dax_lightning.black_box import ImageInput, from_function, from_torch
 from dax_lightning.errors import BudgetExceeded, InputError
+from dax_lightning.explainers.gradient.cam import GradCam, GradCamPlusPlus, GuidedGradCam, candidates, guide, on_grid
+from dax_lightning.explainers.gradient.saliency import (
+    Gradient,
+    InputXGradientMap,
+    IntegratedGradientsMap,
+    SmoothGrad,
+    check_channels,
+)
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 METHODS = [Gradient, InputXGradientMap, SmoothGrad, IntegratedGradientsMap, GradCam, GradCamPlusPlus, GuidedGradCam]
@@ -73,7 +79,7 @@ def net():
 
 
 def boxed(module, size=16, **more) -> Any:
-    return TorchBlackBox(module, View((size, size)), MEAN, STD, ("a", "b", "c"), **more)
+    return from_torch(module, ImageInput((size, size)), MEAN, STD, ("a", "b", "c"), **more)
 
 
 def normalised(x):
@@ -114,7 +120,7 @@ def test_smoothgrad_averages_signed_gradients_of_copies_as_noisy_as_said():
     x = torch.zeros(3, 16, 16)
     x[:, :, 8:] = 0.8  # the range
     module = Lambda(lambda rows: torch.stack([(rows**2).sum((1, 2, 3)) / 2, rows.sum((1, 2, 3))], 1))  # gradient: the row
-    box = TorchBlackBox(module, View((16, 16)), (0.0,) * 3, (1.0,) * 3, None)
+    box = from_torch(module, ImageInput((16, 16)), (0.0,) * 3, (1.0,) * 3, None)
     once = SmoothGrad(box, n=1, sigma=0.5, channels="sum").explain(x, 0).saliency - x.sum(0)
     assert once.std().item() == pytest.approx(0.5 * 0.8 * math.sqrt(3), rel=0.15)
     often = SmoothGrad(box, n=400, sigma=0.5, channels="sum").explain(x, 0).saliency - x.sum(0)
@@ -318,7 +324,7 @@ def test_rows_are_those_the_module_saw(net, x, method):
     made = explainer.explain(x, 1)
     assert made.queries == sum(calls) == explainer.rows_needed(x) == ROWS.get(method, 1)
     assert max(calls) <= 8  # memory: never all noisy copies or steps at once
-    explainer = method(box, budget=ROWS.get(method, 1))
+    explainer = method(box).again(budget=ROWS.get(method, 1))
     assert explainer.explain(x, 1).queries == made.queries
     with pytest.raises(BudgetExceeded):
         explainer.explain(x, None)
@@ -334,7 +340,7 @@ def test_only_noise_depends_on_the_seed(net, x, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_box_without_a_module_is_refused(method):
     asked = []
-    box = CallableBlackBox(lambda rows: asked.append(rows) or rows.mean((2, 3)).softmax(1), size=(16, 16))
+    box = from_function(lambda rows: asked.append(rows) or rows.mean((2, 3)).softmax(1), size=(16, 16))
     with pytest.raises(InputError, match="gradients are wanted"):
         method(box)
     assert asked == []
@@ -342,7 +348,7 @@ def test_box_without_a_module_is_refused(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_unknown_class_is_named_after_the_first_answer(x, method):
-    box = TorchBlackBox(Net().eval(), View((16, 16)), MEAN, STD, None)
+    box = from_torch(Net().eval(), ImageInput((16, 16)), MEAN, STD, None)
     with pytest.raises(InputError, match=r"target=3 is no class.*ids 0 to 2"):
         method(box).explain(x, 3)
 

@@ -9,12 +9,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 
-from dax_lightning import head_training
-from dax_lightning.black_box import View, lite0
-from dax_lightning.black_box.heads import LinearHead, backbone_box, features, voc_head
+from dax_lightning.black_box import ImageInput, lite0
+from dax_lightning.black_box.torch.heads import LinearHead, backbone_box, features, voc_head
 from dax_lightning.errors import InputError
-from dax_lightning.head_training import logistic_regression, train_voc_head
 from dax_lightning.tasks.voc import CLASSES, Voc
+from dax_lightning.training.voc_head import cuts, folds, logistic_regression, train_voc_head
 from scripts.train_voc_head import main
 
 CAT, DOG = CLASSES.index("cat"), CLASSES.index("dog")
@@ -45,14 +44,14 @@ def pooled(box, x):
 def test_the_head_reads_what_the_backbone_hands_its_own_classifier(backbone, request, tmp_path):
     weights = None if backbone == "lite0" else str(request.getfixturevalue("data") / WEIGHTS)
     box = backbone_box(backbone, weights, device="cpu")
-    x = torch.rand(3, *box.view.shape, generator=torch.Generator().manual_seed(1))
+    x = torch.rand(3, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     expected = pooled(box, x)
     assert torch.allclose(features(box, x), expected, atol=1e-5)
     head = head_for(box, backbone)
     head.save(tmp_path / "head.safetensors")
     made = voc_head(str(tmp_path / "head.safetensors"), backbone, weights, device="cpu")
     assert made.classes == ("background", "cat", "dog")
-    assert made.view == box.view
+    assert made.input == box.input
     assert torch.allclose(made(x), (expected @ head.weight.T + head.bias).softmax(1), atol=1e-5)
     assert (made.queries, made.fingerprint != box.fingerprint) == (3, True)
 
@@ -136,16 +135,16 @@ def photograph(base: Path, key: str, number: int, inverted: bool = False) -> Non
 def test_crops_hold_what_their_label_says(root):
     image = Image.open(root / "VOCdevkit" / "VOC2012" / "JPEGImages" / "2007_000001.jpg")
     mask = Image.open(root / "VOCdevkit" / "VOC2012" / "SegmentationClass" / "2007_000001.png")
-    cuts = list(head_training._cuts(image, mask, "key", View((32, 32)), 6, np.random.default_rng(0)))
-    assert [kind for *_, kind in cuts] == [0, 1] + [1] * 6 + [2] * 6
-    for picture, label, kind in cuts:
+    found = list(cuts(image, mask, "key", ImageInput((32, 32)), 6, np.random.default_rng(0)))
+    assert [kind for *_, kind in found] == [0, 1] + [1] * 6 + [2] * 6
+    for picture, label, kind in found:
         red = ((picture[0] - picture[1]) > 0.3).float().mean()  # no noise is so red
         assert red < 0.02 if kind == 2 else red >= 0.08
         assert label == (0 if kind == 2 else DOG)
     dotted = np.array(mask)
     dotted[::8, ::8] = CAT  # no part is without a cat
     mask = Image.fromarray(dotted)
-    both = head_training._cuts(image, mask, "key", View((32, 32)), 6, np.random.default_rng(0))
+    both = cuts(image, mask, "key", ImageInput((32, 32)), 6, np.random.default_rng(0))
     assert [kind for *_, kind in both] == [0, 1]
 
 
@@ -169,7 +168,7 @@ def test_trained_on_what_is_not_excluded_alone(root, capsys, tmp_path):
 
 def test_folds_never_part_a_photograph():
     photographs = torch.arange(40) // 4
-    fold = head_training._fold(photographs, seed=0)
+    fold = folds(photographs, seed=0)
     assert all(len(fold[photographs == number].unique()) == 1 for number in range(10))
     assert fold.bincount().tolist() == [8] * 5
 

@@ -10,8 +10,8 @@ import tifffile
 from PIL import Image, ImageFile
 
 from dax_lightning.errors import InputError
-from dax_lightning.tasks import images
-from dax_lightning.tasks.images import read_image, to_rgb
+from dax_lightning.inputs import image_file as images
+from dax_lightning.inputs.image_file import read_image, to_rgb
 
 RAMP = np.linspace(0, 65535, 16 * 24).round().astype(np.uint16).reshape(16, 24)
 PHOTO = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -125,6 +125,59 @@ def test_exif_orientation(tmp_path, suffix, orientation, corner):
 def test_damaged_exif_does_no_harm(tmp_path):
     Image.fromarray(PHOTO).save(tmp_path / "odd.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
     assert read_image(tmp_path / "odd.jpg").size == (60, 40)
+
+
+JUNK = [
+    b"Exif\0\0MM\0*\0\0\0\x08\xff\xff",
+    b"Exif\0\0II*\0\xff\xff\xff\x7f",
+    b"MM",
+    b"Exif\0\0",
+    b"junk",
+    bytes(range(256)),
+    b"\xff" * 40,
+]
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg", "tif"])
+def test_junk_exif_means_no_turn(tmp_path, suffix):
+    rng = np.random.default_rng(0)
+    for number, junk in enumerate([*JUNK, *(b"Exif\0\0II*\0" + rng.bytes(30) for _ in range(40))]):
+        path = tmp_path / f"{number}.{suffix}"
+        if suffix == "tif":
+            Image.fromarray(PHOTO).save(path)
+        else:
+            Image.fromarray(PHOTO).save(path, exif=junk, lossless=True)  # jpg and png overlook the last
+        assert sorted(read_image(path).size) == [40, 60]
+        if suffix in ("png", "webp"):
+            assert np.array_equal(np.sort(np.asarray(read_image(path)).ravel()), np.sort(PHOTO.ravel()))
+
+
+CASES = Path(__file__).parents[2] / "shared" / "cases"
+
+
+def test_the_shared_files_go_on_being_read():
+    if not CASES.is_dir():
+        pytest.skip("the shared cases are missing")
+    for file in ("exif_junk.png", "cmyk.jpg", "anim.webp", "planar.tif"):
+        with Image.open(CASES / file) as picture:
+            picture.load()
+            wanted = np.asarray(picture.convert("RGB"))
+        assert np.array_equal(np.asarray(read_image(CASES / file)), wanted), file
+    for file in ("la.png", "pal_trns.png"):
+        with Image.open(CASES / file) as picture:
+            layer = np.asarray(picture.convert("RGBA")).astype(float)
+        share = layer[..., 3:] / 255
+        assert abs(np.asarray(read_image(CASES / file)) - (layer[..., :3] * share + 255 * (1 - share))).max() <= 1, file
+    grey = tifffile.imread(CASES / "grey12in16.tif")
+    assert abs(np.asarray(read_image(CASES / "grey12in16.tif"))[..., 0] - grey / 257).max() <= 0.5
+
+
+def test_planar_and_animated(tmp_path):
+    tifffile.imwrite(tmp_path / "planar.tif", PHOTO.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
+    assert np.array_equal(np.asarray(read_image(tmp_path / "planar.tif")), PHOTO)
+    frames = [Image.fromarray(PHOTO), Image.fromarray(PHOTO[::-1].copy())]
+    frames[0].save(tmp_path / "anim.webp", save_all=True, append_images=frames[1:], lossless=True)
+    assert np.array_equal(np.asarray(read_image(tmp_path / "anim.webp")), PHOTO)
 
 
 def test_first_frame_of_an_animation(tmp_path):

@@ -1,30 +1,35 @@
 """What the loggers leave behind, read back from their files: curves, masks an epoch, panels and rows."""
 
 import csv
-import inspect
 import json
 import os
 import socket
 import struct
 import time
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
 
-import pandas as pd
+import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
 from PIL import Image
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
-from dax_lightning.baselines import Random
-from dax_lightning.benchmark import Benchmark
-from dax_lightning.dax import Dax, Training
 from dax_lightning.errors import InputError
-from dax_lightning.loggers import CsvLogger, RunLogger, TensorboardLogger, WandbLogger
+from dax_lightning.explainers.dax import Dax, Training, lightning_trainer
+from dax_lightning.explainers.random import Random
+from dax_lightning.game.subsets import Perturber
 from dax_lightning.metrics import IoU
-from dax_lightning.perturb import Perturber
-from dax_lightning.segment import Grid
+from dax_lightning.run.loggers import CsvRun, TensorBoardRun, WandbRun, run_logger
+from dax_lightning.run.runner import Benchmark
+from dax_lightning.segment.grid import Grid
 from dax_lightning.tasks import Task
-from dax_lightning.types import Case, Explanation
-from tests.conftest import QuarterBox
+from dax_lightning.testing import QuarterBox
+from dax_lightning.types import Case
 
 EPOCHS = 2
 TERMS = {f"{stage}_{term}" for stage in ("train", "val") for term in ("total", "mse", "counterfactual")}
@@ -49,26 +54,21 @@ class Quarters(Task):
         return Case(self._keys[index], x, self._target or 0, truth)
 
 
-class Breaks(RunLogger):
-    """Passes all on to another logger, but fails at the first case."""
+class Breaks(WandbRun):
+    """Fails once the first case is logged."""
 
-    def __init__(self, logger, error):
-        self.logger, self.error = logger, error
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
 
-    def start(self, folder, config):
-        self.logger.start(folder, config)
-
-    def case(self, name, explanation, panel):
-        self.logger.case(name, explanation, panel)
+    def case(self, name, case, explanation, panel):
+        super().case(name, case, explanation, panel)
         raise self.error
 
-    def finish(self, rows, failed):
-        self.logger.finish(rows, failed)
 
-
-def benchmark_of(folder, logger, explainer=None, **task):
+def benchmark_of(folder, logger, explainer=None, callbacks=None, **task):
     box = QuarterBox()
-    training = Training(max_epochs=EPOCHS, progress=False, device="cpu")
+    training = Training(lightning_trainer(max_epochs=EPOCHS, callbacks=callbacks), device="cpu")
     dax = explainer or Dax(box, Grid(4, 4), Perturber(fill="zeros"), training=training, q=60)
     config = {"q": 60, "loss": {"lam3": 0.5}}
     labels = {dax.name: {"seed": 0}}
@@ -84,18 +84,100 @@ def history_of(folder, case):
 
 
 def test_csv_has_a_line_an_epoch_with_every_term(tmp_path):
-    assert benchmark_of(tmp_path, CsvLogger()).run()
+    assert benchmark_of(tmp_path, CsvRun()).run()
     assert sorted(path.name for path in (tmp_path / "curves").iterdir()) == ["a__dax_paper.csv", "b.c__dax_paper.csv"]
     with (tmp_path / "curves" / "b.c__dax_paper.csv").open(newline="") as file:
         lines = [{name: float(value) for name, value in line.items()} for line in csv.DictReader(file)]
-    assert [set(line) for line in lines] == [CURVES] * EPOCHS
-    for line, expected in zip(lines, history_of(tmp_path, "b.c"), strict=True):
-        assert line == pytest.approx(expected)
+    for step, (line, expected) in enumerate(zip(lines, history_of(tmp_path, "b.c"), strict=True)):
+        assert line == pytest.approx(expected | {"step": step})
+
+
+class Reads(pl.Callback):
+    """Keeps what a file of the run holds whenever an epoch begins."""
+
+    found: ClassVar[list] = []
+
+    def __init__(self, folder, read):
+        self.folder, self.read = folder, read
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        self.found.append(self.read(self.folder))
+
+
+@pytest.fixture
+def reads(tmp_path):
+    Reads.found = []
+    return partial(Reads, tmp_path)
+
+
+def test_curves_are_on_the_disk_while_training_goes_on(tmp_path, reads):
+    def epochs(folder):
+        files = list((folder / "curves").rglob("*.csv"))
+        return [[line["epoch"] for line in csv.DictReader(file.read_text().splitlines())] for file in files]
+
+    assert benchmark_of(tmp_path, CsvRun(), callbacks=reads(epochs), keys=("a",)).run()
+    assert Reads.found == [[], [["0.0"]]]
+
+
+def test_csv_keeps_the_curves_of_a_training_that_breaks_off(tmp_path, reads):
+    def stop(_folder):
+        if Reads.found:
+            raise RuntimeError("planted")
+
+    assert not benchmark_of(tmp_path, CsvRun(), callbacks=reads(stop), keys=("a",)).run()
+    assert [path.name for path in (tmp_path / "curves").iterdir()] == ["a__dax_paper.csv"]
+    assert len((tmp_path / "curves" / "a__dax_paper.csv").read_text().splitlines()) == 2
+
+
+def test_ranks_of_a_cluster_keep_no_curve_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    assert benchmark_of(tmp_path, CsvRun(), keys=("a",)).run()
+    assert (tmp_path / "curves" / "a__dax_paper.csv").is_file()
 
 
 def test_csv_leaves_no_folder_where_nothing_was_trained(tmp_path, no_training):
-    assert benchmark_of(tmp_path, CsvLogger(), no_training).run()
+    assert benchmark_of(tmp_path, CsvRun(), no_training).run()
     assert not (tmp_path / "curves").exists()
+
+
+# --- any other -------------------------------------------------------------------------------------------------------
+
+
+class Lines(Logger):
+    """A logger of somebody else."""
+
+    name = version = "lines"  # pyright: ignore
+    lines: ClassVar[list] = []
+
+    def __init__(self, save_dir):
+        super().__init__()
+
+    def log_hyperparams(self, params):
+        self.lines.append(dict(params))
+
+    def log_metrics(self, metrics, step=None):
+        self.lines.append((step, dict(metrics)))
+
+    def finalize(self, status):
+        self.lines.append(status)
+
+
+def test_any_lightning_logger_gets_config_curves_and_means(tmp_path):
+    Lines.lines = []
+    assert benchmark_of(tmp_path, run_logger(partial(Lines)), keys=("a",)).run()
+    config, *epochs, (_, means), status = Lines.lines
+    assert (config["q"], status) == (60, "success")
+    for step, (line, expected) in enumerate(zip(epochs, history_of(tmp_path, "a"), strict=True)):
+        assert line == (step, {f"a__dax_paper/{name}": value for name, value in expected.items()})
+    assert {"fidelity", "iou", "queries", "seconds", "cases", "failed"} == set(means)
+    assert (means["queries"], means["cases"], means["failed"]) == (60, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("lightning", "run"), [(CSVLogger, CsvRun), (TensorBoardLogger, TensorBoardRun), (WandbLogger, WandbRun)]
+)
+def test_lightnings_loggers_are_carried_through_a_run(lightning, run):
+    assert type(run_logger(partial(lightning))) is run
 
 
 # --- tensorboard -------------------------------------------------------------------------------------------------------
@@ -108,7 +190,7 @@ def read_events(folder):
 
 
 def test_tensorboard_events_hold_curves_masks_panels_and_rows(tmp_path):
-    assert benchmark_of(tmp_path, TensorboardLogger()).run()
+    assert benchmark_of(tmp_path, TensorBoardRun(mask_every=1)).run()
     events = read_events(tmp_path / "tensorboard")
     tags = events.Tags()
     assert set(tags["scalars"]) == {f"{case}__dax_paper/{term}" for case in ("a", "b.c") for term in CURVES}
@@ -130,7 +212,7 @@ def test_tensorboard_events_hold_curves_masks_panels_and_rows(tmp_path):
 
 def test_tensorboard_is_closed_when_the_run_breaks_off(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        benchmark_of(tmp_path, TensorboardLogger(), breaks=KeyboardInterrupt()).run()
+        benchmark_of(tmp_path, TensorBoardRun(mask_every=1), breaks=KeyboardInterrupt()).run()
     events = read_events(tmp_path / "tensorboard")
     assert len(events.Scalars("a__dax_paper/fidelity")) == EPOCHS
     assert "rows/text_summary" in events.Tags()["tensors"]
@@ -213,46 +295,76 @@ def records_of_finished(folder):
 
 
 def test_wandb_offline_run_holds_curves_masks_panels_and_rows(tmp_path, wandb):
-    assert benchmark_of(tmp_path, WandbLogger()).run()
+    assert benchmark_of(tmp_path, WandbRun(mask_every=2)).run()
     assert wandb.run is None
     files, records, code = records_of_finished(tmp_path)
     steps = history_in(records)
     assert code == 0
     assert len(steps) == 2 * (EPOCHS + 1) + 1
     for case, name in (("a", "a__dax_paper"), ("b.c", "b_c__dax_paper")):
-        epochs = [step for step in steps if f"{name}/mask" in step]
-        assert [set(step) for step in epochs] == [{f"{name}/{key}" for key in CURVES | {"mask"}}] * EPOCHS
-        for step, expected in zip(epochs, history_of(tmp_path, case), strict=True):
-            assert {term: step[f"{name}/{term}"] for term in CURVES} == pytest.approx(expected)
-            mask = step[f"{name}/mask"]
-            assert (mask["_type"], mask["height"], mask["width"]) == ("image-file", 28, 28)
-            assert (files / mask["path"]).is_file()
+        epochs = [step for step in steps if f"{name}/fidelity" in step]
+        for number, (step, expected) in enumerate(zip(epochs, history_of(tmp_path, case), strict=True)):
+            assert {term: step.get(f"{name}/{term}") for term in CURVES} == pytest.approx(expected)
+            assert (f"{name}/mask" in step) == (number % 2 == 0)
+        mask = epochs[0][f"{name}/mask"]
+        assert (mask["_type"], mask["height"], mask["width"]) == ("image-file", 28, 28)
+        assert (files / mask["path"]).is_file()
         (panel,) = [step[f"{name}/panel"] for step in steps if f"{name}/panel" in step]
         assert (files / panel["path"]).read_bytes() == (tmp_path / "explanations" / f"{case}__dax_paper.png").read_bytes()
-    (rows,) = tables_in(files, steps)
-    with (tmp_path / "rows.csv").open(newline="") as lines:
-        expected = list(csv.DictReader(lines))
-    assert [list(row) for row in rows] == [list(row) for row in expected]
-    assert [row["case"] for row in rows] == ["a", "b.c"]
-    assert [row["iou"] for row in rows] == pytest.approx([float(row["iou"]) for row in expected])
+    axes = [(record.metric.glob_name, record.metric.step_metric) for record in records if record.HasField("metric")]
+    assert axes == [(f"{name}/*", f"{name}/epoch") for name in ("a__dax_paper", "b_c__dax_paper")]
 
 
 @pytest.mark.usefixtures("wandb")
-def test_wandb_run_has_its_name_project_and_config_and_draws_curves_over_epochs(tmp_path):
-    assert benchmark_of(tmp_path, WandbLogger(project="quarters", name="named"), keys=("b.c",)).run()
+def test_wandb_table_shows_each_row_and_the_summary_its_means(tmp_path):
+    assert benchmark_of(tmp_path, WandbRun()).run()
+    files, records, _ = records_of_finished(tmp_path)
+    (rows,) = tables_in(files, history_in(records))
+    with (tmp_path / "rows.csv").open(newline="") as lines:
+        expected = list(csv.DictReader(lines))
+    assert [list(row) for row in rows] == [["input", "overlay", "region", "truth", *row] for row in expected]
+    assert [row["case"] for row in rows] == ["a", "b.c"]
+    assert [row["iou"] for row in rows] == pytest.approx([float(row["iou"]) for row in expected])
+    (artifact,) = (record.artifact for record in records if record.HasField("artifact") and "rows" in record.artifact.name)
+    kept = {entry.path: Path(entry.local_path) for entry in artifact.manifest.contents}  # a table with pictures goes there
+    table = json.loads(kept["rows.table.json"].read_text())
+    assert len(table["data"]) == 2
+    for row in (dict(zip(table["columns"], row, strict=True)) for row in table["data"]):
+        shown = {name: pixels_of(kept[row[name]["path"]]) for name in ("input", "overlay", "region", "truth")}
+        assert {pixels.shape[:2] for pixels in shown.values()} == {(32, 32)}
+        truth = shown["truth"]
+        assert (truth[:16, :16] == 255).all()
+        assert truth.sum() == truth[:16, :16].sum()
+    summary = {item.key: json.loads(item.value_json) for record in records for item in record.summary.update}
+    for column in ("iou", "fidelity", "queries", "seconds"):
+        assert summary[column] == pytest.approx(sum(float(row[column]) for row in expected) / 2, rel=1e-4)
+    assert (summary["cases"], summary["failed"]) == (2, 0)
+
+
+def test_wandb_has_the_curves_before_the_next_epoch(tmp_path, wandb, reads):
+    def last(_folder):
+        return wandb.run.summary.get("a__dax_paper/epoch")
+
+    assert benchmark_of(tmp_path, WandbRun(), callbacks=reads(last), keys=("a",)).run()
+    assert Reads.found == [None, 0]
+
+
+@pytest.mark.usefixtures("wandb")
+@pytest.mark.parametrize(("own", "name"), [({"name": "named"}, "named"), ({}, "quarters-dax_paper-q60")])
+def test_wandb_run_has_its_name_project_and_config(tmp_path, own, name):
+    logger = run_logger(partial(WandbLogger, project="quarters", **own), "quarters-dax_paper-q60")
+    assert benchmark_of(tmp_path, logger, keys=("b.c",)).run()
     _, records, _ = records_of_finished(tmp_path)
     run = next(record.run for record in records if record.HasField("run"))
     config = {item.key: json.loads(item.value_json) for item in run.config.update}
-    assert (run.project, run.display_name) == ("quarters", "named")
+    assert (run.project, run.display_name) == ("quarters", name)
     assert (config["q"], config["loss"]) == (60, {"lam3": 0.5})
-    metrics = [record.metric for record in records if record.HasField("metric")]
-    assert [(metric.glob_name, metric.step_metric) for metric in metrics] == [("b_c__dax_paper/*", "b_c__dax_paper/epoch")]
 
 
 @pytest.mark.usefixtures("wandb")
 def test_wandb_second_job_in_a_process_is_a_second_run(tmp_path):
     for job in ("0", "1"):
-        assert benchmark_of(tmp_path / job, WandbLogger(), keys=("a",)).run()
+        assert benchmark_of(tmp_path / job, WandbRun(), keys=("a",)).run()
     first, second = (records_of_finished(tmp_path / job) for job in ("0", "1"))
     assert first[0].parent.name != second[0].parent.name
     assert [len(history_in(records)) for _, records, _ in (first, second)] == [EPOCHS + 2] * 2
@@ -261,7 +373,7 @@ def test_wandb_second_job_in_a_process_is_a_second_run(tmp_path):
 
 def test_wandb_run_is_finished_when_interrupted_between_cases(tmp_path, wandb):
     with pytest.raises(KeyboardInterrupt):
-        benchmark_of(tmp_path, WandbLogger(), breaks=KeyboardInterrupt()).run()
+        benchmark_of(tmp_path, WandbRun(), breaks=KeyboardInterrupt()).run()
     files, steps = finished_as_failed(tmp_path, wandb)
     (rows,) = tables_in(files, steps)
     assert [row["case"] for row in rows] == ["a"]
@@ -269,13 +381,13 @@ def test_wandb_run_is_finished_when_interrupted_between_cases(tmp_path, wandb):
 
 def test_wandb_run_is_finished_when_interrupted_while_logging(tmp_path, wandb):
     with pytest.raises(KeyboardInterrupt):
-        benchmark_of(tmp_path, Breaks(WandbLogger(), KeyboardInterrupt()), keys=("a",)).run()
+        benchmark_of(tmp_path, Breaks(KeyboardInterrupt()), keys=("a",)).run()
     finished_as_failed(tmp_path, wandb)
 
 
 def test_wandb_run_is_finished_when_a_cases_logging_fails(tmp_path, wandb):
     with suppress(RuntimeError):  # whether the job goes on is the benchmark's matter
-        assert not benchmark_of(tmp_path, Breaks(WandbLogger(), RuntimeError("planted")), keys=("a",)).run()
+        assert not benchmark_of(tmp_path, Breaks(RuntimeError("planted")), keys=("a",)).run()
     finished_as_failed(tmp_path, wandb)
 
 
@@ -286,12 +398,12 @@ def test_wandb_run_is_finished_when_its_rows_cannot_be_logged(tmp_path, wandb, m
 
     monkeypatch.setattr(wandb, "Table", Broken)
     with pytest.raises(RuntimeError, match="planted"):
-        benchmark_of(tmp_path, WandbLogger(), keys=("a",)).run()
+        benchmark_of(tmp_path, WandbRun(), keys=("a",)).run()
     finished_as_failed(tmp_path, wandb)
 
 
 def test_wandb_run_with_a_failed_case_says_so_and_holds_its_row(tmp_path, wandb):
-    assert not benchmark_of(tmp_path, WandbLogger(), breaks=InputError("corrupt file")).run()
+    assert not benchmark_of(tmp_path, WandbRun(), breaks=InputError("corrupt file")).run()
     files, steps = finished_as_failed(tmp_path, wandb)
     (rows,) = tables_in(files, steps)
     assert [row["status"] for row in rows] in (["ok", "failed"], ["unfaithful", "failed"])
@@ -300,44 +412,51 @@ def test_wandb_run_with_a_failed_case_says_so_and_holds_its_row(tmp_path, wandb)
 
 @pytest.mark.usefixtures("wandb")
 def test_wandb_logs_what_has_no_training_too(tmp_path, no_training):
-    assert benchmark_of(tmp_path, WandbLogger(), no_training, keys=("a",)).run()
+    assert benchmark_of(tmp_path, WandbRun(), no_training, keys=("a",)).run()
     _, records, _ = records_of_finished(tmp_path)
     panel, rows = history_in(records)
     assert set(panel) - {"a__random/epoch"} == {"a__random/panel"}
     assert set(rows) == {"rows"}
 
 
-@pytest.mark.usefixtures("wandb")
-def test_wandb_logs_curves_without_masks(tmp_path):
-    logger = WandbLogger()
-    logger.start(tmp_path, {})
-    Image.new("RGB", (4, 4)).save(tmp_path / "panel.png")
-    history = [{"epoch": 0.0, "train_total": 0.5}, {"epoch": 1.0, "train_total": 0.25}]
-    logger.case("a", Explanation(torch.zeros(4, 4), 0, 0.5, 1, 0.1, notes={"history": history}), tmp_path / "panel.png")
-    logger.finish(pd.DataFrame({"case": ["a"]}), failed=False)
-    _, records, code = records_of_finished(tmp_path)
-    assert [step.get("a/train_total") for step in history_in(records)] == [0.5, 0.25, None, None]
-    assert code == 0
-
-
 def test_wandb_disabled_writes_nothing(tmp_path, wandb):
-    assert benchmark_of(tmp_path, WandbLogger(mode="disabled"), keys=("a",)).run()
+    assert benchmark_of(tmp_path, WandbRun(partial(WandbLogger, mode="disabled")), keys=("a",)).run()
     assert wandb.run is None
     assert not (tmp_path / "wandb").exists()
 
 
 @pytest.mark.usefixtures("wandb")
 def test_wandb_never_asked_the_network(tmp_path, server):
-    assert benchmark_of(tmp_path, WandbLogger(), keys=("a",)).run()
+    assert benchmark_of(tmp_path, WandbRun(), keys=("a",)).run()
     records_of_finished(tmp_path)
     with pytest.raises(BlockingIOError):  # nobody has come to the door
         server.accept()
 
 
-def test_unknown_mode_is_named():
-    as_users_run_it = inspect.unwrap(WandbLogger.__init__)  # the tests' own type checks would be first
-    with pytest.raises(InputError, match=r"logger\.mode=ofline: choose offline, online or disabled"):
-        as_users_run_it(object.__new__(WandbLogger), mode="ofline")
+def test_wandb_mode_is_wandbs_own_rule_and_nobody_is_asked(wandb, monkeypatch):
+    def started(mode):
+        found = []
+        with monkeypatch.context() as patch:
+            patch.setattr(wandb, "init", lambda mode, **_: found.append(mode))
+            WandbRun(partial(WandbLogger, mode=mode)).start(Path(), {})
+        return found[0]
+
+    assert started(None) == "offline"  # no account
+    assert started("offline") == "offline"
+    with pytest.raises(InputError, match=r"W&B is to be online, but there is no account here: wandb login, or logger\.mode="):
+        started("online")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert started(None) is None  # W&B reads it
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setattr(wandb, "login", lambda prompt, verify: not (prompt or verify))  # an account is there
+    assert (started(None), started("online")) == (None, "online")
+
+
+def test_bad_settings_are_named():
+    with pytest.raises(InputError, match=r"logger\.mode=ofline: choose online, offline, disabled, or null"):
+        run_logger(partial(WandbLogger, mode="ofline"))
+    with pytest.raises(InputError, match="mask_every=0: a picture every so many epochs, wanted 1 or more"):
+        run_logger(partial(CSVLogger), mask_every=0)
 
 
 def finished_as_failed(folder, wandb):
@@ -347,6 +466,11 @@ def finished_as_failed(folder, wandb):
     assert code == 1
     assert any("a__dax_paper/panel" in step for step in steps)
     return files, steps
+
+
+def pixels_of(file):
+    with Image.open(file) as picture:
+        return np.asarray(picture)
 
 
 def tables_in(files, steps):

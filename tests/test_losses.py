@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from dax_lightning.dax.losses import (
+from dax_lightning.errors import InputError
+from dax_lightning.explainers.dax.losses import (
     CounterfactualLoss,
     SparseLoss,
     counterfactual,
@@ -16,7 +17,6 @@ from dax_lightning.dax.losses import (
     weighted_mse,
     weighted_r2,
 )
-from dax_lightning.errors import InputError
 
 KEPT, REST = torch.tensor([0.5, 0.25]), torch.tensor([0.0, 1.0])
 TEACHER, WEIGHT = torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.5])

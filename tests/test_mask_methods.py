@@ -7,13 +7,13 @@ from captum.attr import Occlusion as CaptumOcclusion
 from scipy.stats import sobol_indices
 from skimage.transform import resize
 
-from dax_lightning.baselines.hsic import Hsic, bandwidth, hsic
-from dax_lightning.baselines.masks import check_fill
-from dax_lightning.baselines.occlusion import Occlusion
-from dax_lightning.baselines.rise import Rise, smooth_masks
-from dax_lightning.baselines.sobol import Sobol, design, total_order
-from dax_lightning.black_box import CallableBlackBox
+from dax_lightning.black_box import BlackBox, FunctionModel, ImageInput, from_function
 from dax_lightning.errors import InputError
+from dax_lightning.explainers.masking.base import check_fill
+from dax_lightning.explainers.masking.hsic import Hsic, bandwidth, hsic
+from dax_lightning.explainers.masking.occlusion import Occlusion
+from dax_lightning.explainers.masking.rise import Rise, smooth_masks
+from dax_lightning.explainers.masking.sobol import Sobol, design, total_order
 
 METHODS = [Occlusion, Rise, Hsic, Sobol]
 QUARTERS = {"top left": (0, 0), "top right": (0, 1), "bottom left": (1, 0), "bottom right": (1, 1)}
@@ -39,7 +39,7 @@ class Spy:
     def __init__(self, function, size=SIZE):
         self.rows, self.given, self.most, spy = [], [], 0, self
 
-        class Box(CallableBlackBox):
+        class Box(BlackBox):
             def __call__(self, x):
                 spy.most = max(spy.most, len(x))
                 return super().__call__(x)
@@ -49,7 +49,7 @@ class Spy:
             self.given.append(function(rows))
             return self.given[-1]
 
-        self.box = Box(kept, size=size, batch_size=16)
+        self.box = Box(FunctionModel(kept), ImageInput(size), batch_size=16)
 
     def masks(self):
         """Masks and answers to class 0, without row 0."""
@@ -67,7 +67,7 @@ def test_the_quarter_that_counts_is_found(method, name):
         share = 0.8 * quarter(rows, name).mean((1, 2, 3))
         return torch.stack([share, 1 - share], 1)
 
-    saliency = method(CallableBlackBox(light, size=SIZE), q=400).explain(ONES, 0).saliency
+    saliency = method(from_function(light, size=SIZE), q=400).explain(ONES, 0).saliency
     means = {other: quarter(saliency, other).mean().item() for other in QUARTERS}
     assert max(means, key=lambda other: means[other]) == name
     assert quarter(saliency, name).max() == saliency.max()
@@ -87,7 +87,7 @@ def test_rows_come_in_batches_however_many_and_are_the_same_for_every_target(met
 @pytest.mark.parametrize("q", [60, 300, 1000])
 @pytest.mark.parametrize("method", METHODS)
 def test_rows_needed_are_the_rows_asked_and_no_more_than_q(method, q):
-    explainer = method(CallableBlackBox(wavy, size=SIZE), q=q)
+    explainer = method(from_function(wavy, size=SIZE), q=q)
     needed = explainer.rows_needed(ONES)
     assert explainer.explain(ONES, 0).queries == needed <= q
     if method in (Rise, Hsic):
@@ -103,7 +103,7 @@ def test_answers_that_differ_by_rounding_alone_give_no_pattern(method, targets):
         first = 0.3 + 1e-7 * torch.sin(1e4 * rows.mean((1, 2, 3)))
         return torch.stack([first, 1 - first], 1)
 
-    saliency = method(CallableBlackBox(noisy, size=SIZE), q=200, targets=targets).explain(ONES, 0).saliency
+    saliency = method(from_function(noisy, size=SIZE), q=200, targets=targets).explain(ONES, 0).saliency
     assert saliency.max() - saliency.min() < 1e-5
 
 
@@ -130,7 +130,7 @@ def test_fill_shows_where_nothing_is_kept(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_too_few_rows_are_named(method):
     with pytest.raises(InputError, match="q=2 rows"):
-        method(CallableBlackBox(wavy, size=SIZE), q=2)
+        method(from_function(wavy, size=SIZE), q=2)
 
 
 # Occlusion
@@ -144,7 +144,7 @@ def test_occlusion_is_captums(window, stride, fill, value, targets):
     value = x.mean((1, 2)).view(1, 3, 1, 1).expand(1, 3, 9, 12) if value is None else value
     theirs = CaptumOcclusion(lambda rows: torch.from_numpy(scaled(wavy(rows).double().numpy(), targets)))
     expected = theirs.attribute(x[None], (3, window, window), (3, stride, stride), baselines=value, target=1)[0, 0]
-    box = CallableBlackBox(wavy, size=(9, 12))
+    box = from_function(wavy, size=(9, 12))
     ours = Occlusion(box, window=window, stride=stride, fill=fill, targets=targets).explain(x, 1).saliency
     assert torch.allclose(ours, expected.float(), atol=2e-6)
     assert np.ptp(ours.numpy()) > 3e-3
@@ -154,7 +154,7 @@ def test_occlusion_is_captums(window, stride, fill, value, targets):
     ("size", "q"), [((224, 224), 1000), ((224, 224), 50), ((384, 384), 1000), ((21, 28), 60), ((28, 21), 100)]
 )
 def test_stride_is_the_smallest_that_fits(size, q):
-    box, x = CallableBlackBox(wavy, size=size), torch.ones(3, *size)
+    box, x = from_function(wavy, size=size), torch.ones(3, *size)
     window = min(size) // 7
     needed = [Occlusion(box, q=10**6, window=window, stride=s).rows_needed(x) for s in range(1, window + 1)]
     fitting = [n for n in needed if n <= q]
@@ -311,14 +311,14 @@ def test_sobol_finds_each_cells_share_of_the_variance():
         share = (rows[:, 0, 1::3, 2::5] * weight).sum((1, 2)) / weight.sum()
         return torch.stack([share, 1 - share], 1)
 
-    found = Sobol(CallableBlackBox(weighed, size=SIZE), q=4000).explain(ONES, 0).saliency
+    found = Sobol(from_function(weighed, size=SIZE), q=4000).explain(ONES, 0).saliency
     expected = weight**2 / (weight**2).sum()
     assert np.corrcoef(found[1::3, 2::5].flatten(), expected.flatten())[0, 1] > 0.9
     assert found.min() >= 0
 
 
 def test_sobol_designs_are_as_many_as_fit_and_another_seed_scrambles_anew():
-    box = CallableBlackBox(wavy, size=SIZE)
+    box = from_function(wavy, size=SIZE)
     assert [Sobol(box, q=q, cells=c).designs for q, c in ((1000, 8), (1000, 7), (52, 7), (102, 7), (103, 7))] == [15, 19, 1, 1, 2]
     with pytest.raises(InputError, match="one design takes q=52"):
         Sobol(box, q=51)
@@ -328,4 +328,4 @@ def test_sobol_designs_are_as_many_as_fit_and_another_seed_scrambles_anew():
 @pytest.mark.parametrize("method", [Rise, Hsic, Sobol])
 def test_more_cells_than_places_are_named(method):
     with pytest.raises(InputError, match="cells=22 for an input of 21 x 35"):
-        method(CallableBlackBox(wavy, size=SIZE), q=500, cells=22).explain(ONES, 0)
+        method(from_function(wavy, size=SIZE), q=500, cells=22).explain(ONES, 0)

@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from torchmetrics.functional.classification import binary_jaccard_index
 
 import dax_lightning.metrics as metrics
-from dax_lightning.black_box import CallableBlackBox
+from dax_lightning.black_box import from_function
 from dax_lightning.errors import InputError
-from dax_lightning.explainer import Explainer, Found
+from dax_lightning.explainers.base import Explainer, Found
 from dax_lightning.metrics import IoU, Metric, Pointing, TopShare
 from dax_lightning.metrics.localisation import (
     IoUBest,
@@ -164,7 +164,7 @@ class ByTarget(Explainer):
     name = "by target"
 
     def __init__(self, maps):
-        super().__init__(CallableBlackBox(lambda rows: rows.mean((2, 3)), size=(2, 3)))
+        super().__init__(from_function(lambda rows: rows.mean((2, 3)), multi_label=True, size=(2, 3)))
         self.maps = maps
 
     def _explain(self, x, target, generator, segments):

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from dax_lightning.baselines import Random
-from dax_lightning.black_box import CallableBlackBox, TorchBlackBox, View
+from dax_lightning.black_box import ImageInput, from_function, from_torch
 from dax_lightning.errors import InputError
-from dax_lightning.metrics.faithfulness import Deletion, DeletionPaper, Insertion, _check, area, empty, taken
-from dax_lightning.perturb import filled
+from dax_lightning.explainers.random import Random
+from dax_lightning.game.fill import filled
+from dax_lightning.metrics.faithfulness import Deletion, DeletionPaper, Insertion, area, empty, taken
 from dax_lightning.types import Case, Explanation
+from tests.conftest import untyped
 
 MAP = torch.tensor([[0.0, 1.0, 2.0], [3.0, 4.0, 8.0]])  # mean 3, std 2.58
 ALL = [Deletion, Insertion, DeletionPaper]
@@ -25,7 +26,7 @@ def generator(seed=0):
 
 def brightness(size, **settings):
     """Class 0's probability is the mean brightness."""
-    return CallableBlackBox(
+    return from_function(
         lambda rows: torch.stack([rows.mean((1, 2, 3)), 1 - rows.mean((1, 2, 3))], 1), size=size, channels=1, **settings
     )
 
@@ -38,7 +39,7 @@ def network(size, seed=0, channels=3) -> Any:
             nn.Conv2d(channels, 6, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(6 * size[0] * size[1], 3)
         ).eval()
     list(module.parameters())[-2].data *= 5  # so that each place matters
-    return TorchBlackBox(module, View(size, channels), (0.4,) * channels, (0.2,) * channels, None, batch_size=8)
+    return from_torch(module, ImageInput(size, channels), (0.4,) * channels, (0.2,) * channels, None, batch_size=8)
 
 
 def untied(size, seed=1):
@@ -124,7 +125,7 @@ def test_agrees_with_quantus():
         softmax=True,
     )[0]
     # their black is the input's least value, and their curve starts after the first step
-    shifted = Shifted(box, x.min().item())
+    shifted = moved(box, x.min().item())
     ours = measured(Deletion(steps=9, fill="zeros"), shifted, x - x.min(), saliency, target=1)
     assert ours.curve.y[1:] == pytest.approx([float(score) for score in curve], abs=1e-5)
 
@@ -134,9 +135,8 @@ class Normalised(nn.Module):
         return (x - 0.4) / 0.2
 
 
-class Shifted(CallableBlackBox):
-    def __init__(self, box, by):
-        super().__init__(lambda rows: box(rows + by), size=box.view.size, channels=1)
+def moved(box, by):
+    return from_function(lambda rows: box(rows + by), box.input)
 
 
 def test_only_the_salient_region_goes_in_the_papers_deletion():
@@ -191,7 +191,7 @@ def test_void_is_removed_like_everything_else():
 
 def test_model_zero_is_what_normalisation_turns_into_zeros():
     box, x = network((4, 4)), torch.rand(3, 4, 4)
-    assert torch.allclose(box.normalised(empty(x, box, "model_zero")[None]), torch.zeros(1, 3, 4, 4))
+    assert torch.allclose(box.model.normalised(empty(x, box, "model_zero")[None]), torch.zeros(1, 3, 4, 4))
     assert torch.equal(empty(x[:1], brightness((4, 4)), "model_zero"), torch.zeros(1, 4, 4))  # no normalisation is known
 
 
@@ -218,6 +218,9 @@ def test_bad_settings_are_named(metric, settings, message):
         metric(**settings)
 
 
-def test_unknown_fill_is_named():
-    with pytest.raises(InputError, match=r"metric\.fill=grey: choose one of model_zero, zeros, image_mean, blur"):
-        _check(28, "grey", 0.05)  # the tests' own type checks would be first at the classes
+@pytest.mark.parametrize("metric", ALL)
+def test_unknown_fill_is_named(metric):
+    unknown: Any = "grey"
+    message = r"metric\.fill=grey: choose one of model_zero, zeros, image_mean, blur"
+    with untyped(), pytest.raises(InputError, match=message):
+        metric(fill=unknown)

@@ -9,9 +9,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from dax_lightning.baselines import Random
-from dax_lightning.black_box import TorchBlackBox, View
-from dax_lightning.explainer import Explainer, Found
+from dax_lightning.black_box import ImageInput, from_torch
+from dax_lightning.explainers.base import Explainer, Found
+from dax_lightning.explainers.random import Random
 from dax_lightning.tasks.scenes import shape_scene
 from dax_lightning.types import Case
 from tests.conftest import ROOT
@@ -66,7 +66,7 @@ def scenes():
         texture = cells.repeat_interleave(2, 0).repeat_interleave(2, 1)
         picture = (0.5 + 0.4 * texture).expand(3, -1, -1).contiguous()
         weight = torch.stack([truth * texture, beside * texture])
-        box = TorchBlackBox(Evidence(weight), View((SIZE, SIZE)), (0.0,) * 3, (1.0,) * 3, None)
+        box = from_torch(Evidence(weight), ImageInput((SIZE, SIZE)), (0.0,) * 3, (1.0,) * 3, None)
         made.append((box, Case(str(index), picture, 0, truth, wrong=1)))
     return made
 

@@ -9,15 +9,15 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from dax_lightning.baselines import Random
-from dax_lightning.black_box import CallableBlackBox, TorchBlackBox, View
+from dax_lightning.black_box import ImageInput, from_function, from_torch
 from dax_lightning.errors import InputError
-from dax_lightning.explainer import Explainer, Found
+from dax_lightning.explainers.base import Explainer, Found
+from dax_lightning.explainers.random import Random
 from dax_lightning.metrics.complexity import Sparseness, gini
 from dax_lightning.metrics.sanity import Randomisation, shuffled
 from dax_lightning.metrics.sensitivity import StabilityNoise, StabilitySeeds, noisy, rank_correlation
+from dax_lightning.testing import ConstantBox
 from dax_lightning.types import Case, Explanation
-from tests.conftest import ConstantBox
 
 SIZE = (4, 4)
 RAMP = torch.arange(16.0).view(SIZE)
@@ -32,7 +32,7 @@ def linear_box():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-    return TorchBlackBox(module, View(SIZE, 1), (0.0,), (1.0,), None)
+    return from_torch(module, ImageInput(SIZE, 1), (0.0,), (1.0,), None)
 
 
 def case_of(x=None):
@@ -145,7 +145,7 @@ def test_more_noise_less_stable():
 
 def test_random_maps_are_stable_under_nothing():
     case = Case("a", torch.rand(1, 32, 32, generator=generator()), target=2)
-    box = CallableBlackBox(lambda rows: rows.mean((2, 3)).expand(-1, 3), size=(32, 32), channels=1)
+    box = from_function(lambda rows: rows.mean((2, 3)).expand(-1, 3), multi_label=True, size=(32, 32), channels=1)
     explainer = Random(box)
     explanation = explainer.explain_case(case)
     for metric in (StabilitySeeds(seeds=20), StabilityNoise(repeats=20)):
@@ -193,7 +193,7 @@ def test_randomisation_needs_weights_and_a_map():
 
 
 def test_a_shuffled_model_without_an_answer_gives_no_number():
-    box = TorchBlackBox(nn.Sequential(nn.Flatten(), Fragile()), View(SIZE, 1), (0.0,), (1.0,), None)
+    box = from_torch(nn.Sequential(nn.Flatten(), Fragile()), ImageInput(SIZE, 1), (0.0,), (1.0,), None)
     spy = Spy(lambda asked: asked.black_box(asked.x[None])[0, 0] * RAMP, box)
     spy.explain_case(case_of())
     assert Randomisation()(case_of(), explanation_of(RAMP), spy) is None

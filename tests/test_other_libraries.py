@@ -5,11 +5,11 @@ import torch
 from captum.metrics import infidelity, sensitivity_max
 from torch import nn
 
-from dax_lightning.baselines import Random
-from dax_lightning.black_box import TorchBlackBox, View
-from dax_lightning.dax import Dax, Training
-from dax_lightning.perturb import Perturber
-from dax_lightning.segment import Grid
+from dax_lightning.black_box import ImageInput, from_torch
+from dax_lightning.explainers.dax import Dax, Optim, Split, Training, lightning_trainer
+from dax_lightning.explainers.random import Random
+from dax_lightning.game.subsets import Perturber
+from dax_lightning.segment.grid import Grid
 
 CHANCE = 0.25  # the quarter's share of the picture
 
@@ -30,12 +30,12 @@ def inputs():
 
 @pytest.fixture(scope="module")
 def box():
-    return TorchBlackBox(quarter_net(), View((32, 32)), (0.0,) * 3, (1.0,) * 3, ("bright", "dark"))
+    return from_torch(quarter_net(), ImageInput((32, 32)), (0.0,) * 3, (1.0,) * 3, ("bright", "dark"))
 
 
 @pytest.fixture(scope="module")
 def dax(box):
-    training = Training(max_epochs=8, batch_size=32, lr_mask=0.05, lr_student=0.005, progress=False, device="cpu")
+    training = Training(lightning_trainer(max_epochs=8), Optim(0.05, 0.005), Split(batch_size=32), device="cpu")
     return Dax(box, Grid(4, 4), Perturber(fill="zeros"), training=training, q=200)
 
 

@@ -6,15 +6,20 @@ import torch
 from lime.lime_image import LimeImageExplainer
 
 from dax_lightning.errors import InputError
-from dax_lightning.perturb import Perturber, closeness, filled, painted
+from dax_lightning.game.base import Game, game_of
+from dax_lightning.game.fill import filled, painted
+from dax_lightning.game.subsets import Perturber, closeness
+from dax_lightning.testing import QuarterBox
+from tests.conftest import untyped
 
 X = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(1))
 SEGMENTS = (torch.arange(64) // 16).view(8, 8)  # four stripes
 
 
 def copies(perturber, n, seed=0):
-    batches = list(perturber(X, SEGMENTS, n, torch.Generator().manual_seed(seed)))
-    return tuple(torch.cat([getattr(b, name) for b in batches]) for name in ("inputs", "kept", "weight"))
+    game = game_of(QuarterBox(8), X, SEGMENTS, perturber)
+    kept = perturber.draw(n, game.level, torch.Generator().manual_seed(seed))
+    return game.copies(kept), kept, perturber.closeness(kept, game.level)
 
 
 def test_copy_0_is_the_input_and_the_others_follow_their_kept_row():
@@ -85,9 +90,17 @@ def lime_fill(image, segments):
 
 
 def test_copies_are_streamed():
-    """A billion copies would fill any memory: the first batch comes at once because the others are not made yet."""
-    batches = Perturber(batch_size=8)(X, SEGMENTS, 10**9, torch.Generator())
-    assert len(next(batches).inputs) == 8
+    """No more than a batch of copies is made at once, and no answer is held as a part of a batch's."""
+    sizes = []
+
+    class Watched(Game):
+        def copies(self, kept):
+            sizes.append(len(kept))
+            return super().copies(kept)
+
+    answers = Watched(QuarterBox(8), X, SEGMENTS, torch.zeros_like(X), batch_size=8)(torch.ones(20, 4).bool())
+    assert sizes == [8, 8, 4]
+    assert answers.untyped_storage().nbytes() == answers.numel() * 4
 
 
 @pytest.mark.parametrize(
@@ -103,26 +116,12 @@ def test_copies_are_streamed():
     ],
 )
 def test_bad_settings(settings, message):
-    import jaxtyping
-
-    jaxtyping.config.update("jaxtyping_disable", True)
-    try:
-        with pytest.raises(InputError, match=message):
-            Perturber.__post_init__(_raw(settings))
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
-
-
-def _raw(settings):
-    """A Perturber with these values, past the type checks that only tests have."""
-    made = object.__new__(Perturber)
-    for name, value in {**vars(Perturber()), **settings}.items():
-        object.__setattr__(made, name, value)
-    return made
+    with untyped(), pytest.raises(InputError, match=message):
+        Perturber(**settings)
 
 
 def test_one_segment_and_no_copies_are_refused():
     with pytest.raises(InputError, match="one single segment"):
-        list(Perturber()(X, torch.zeros(8, 8, dtype=torch.long), 5, torch.Generator()))
+        Perturber().draw(5, torch.zeros(1, dtype=torch.long), torch.Generator())
     with pytest.raises(InputError, match="q=0 copies"):
-        list(Perturber()(X, SEGMENTS, 0, torch.Generator()))
+        Perturber().draw(0, torch.zeros(4, dtype=torch.long), torch.Generator())

@@ -15,20 +15,11 @@ from PIL import Image
 from skimage import data, transform
 
 from dax_lightning.errors import InputError
-from dax_lightning.segment import (
-    ColourClusters,
-    Felzenszwalb,
-    FromFile,
-    Grid,
-    Quickshift,
-    Segmenter,
-    Slic,
-    cache_folder,
-    check_count,
-    check_number,
-    rgb8,
-    whole_file,
-)
+from dax_lightning.segment.base import Segmenter, check_count, check_number
+from dax_lightning.segment.cache import cache_folder, whole_file
+from dax_lightning.segment.file import FromFile
+from dax_lightning.segment.grid import Grid
+from dax_lightning.segment.image import ColourClusters, Felzenszwalb, Quickshift, Slic, rgb8
 
 CONF = Path(__file__).parents[1] / "conf" / "segmenter"
 SMALL = np.asarray(transform.resize(data.chelsea()[:300, :300], (64, 64), anti_aliasing=True))
@@ -469,7 +460,7 @@ def test_a_single_segment_is_not_cached(tmp_path):
 
 def test_a_segmenter_for_time_takes_one_axis():
     class Beats(Segmenter):
-        axes: ClassVar[int] = 1
+        axes: ClassVar[int | None] = 1
 
         def _segment(self, x):
             return torch.arange(x.shape[1]) // 2

@@ -10,14 +10,15 @@ import pytest
 import torch
 from captum.attr import ShapleyValues
 
-from dax_lightning.baselines.kernel_shap import KernelShap
-from dax_lightning.baselines.partition_shap import Image, Partition, PartitionShap
-from dax_lightning.baselines.shapiq_shapley import Shapley
-from dax_lightning.black_box import BlackBox, CallableBlackBox, View
+from dax_lightning.black_box import from_function
 from dax_lightning.errors import InputError
-from dax_lightning.perturb import Fill, Perturber, filled
-from dax_lightning.segment import Grid
-from tests.conftest import ConstantBox, QuarterBox
+from dax_lightning.explainers.shapley.kernel_shap import KernelShap
+from dax_lightning.explainers.shapley.partition import Image, Partition, PartitionShap
+from dax_lightning.explainers.shapley.shapiq import Shapley
+from dax_lightning.game.fill import Fill, filled
+from dax_lightning.game.subsets import Perturber
+from dax_lightning.segment.grid import Grid
+from dax_lightning.testing import ConstantBox, QuarterBox, ToyBox
 
 SAMPLERS = {
     "shap": KernelShap,
@@ -28,17 +29,16 @@ SAMPLERS = {
 REGRESSIONS = ["shap", "leverage", "kernel_shap"]
 
 
-class LinearBox(BlackBox):
+class LinearModel:
     """The target's probability is a weighted mean of the picture, so a segment is worth what it adds, whatever else is kept."""
 
-    fingerprint = "linear"
+    fingerprint, classes = "linear", None
 
     def __init__(self):
-        super().__init__(View((32, 32)), None, "probabilities", batch_size=64)
         self.weight = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(5)) / (3 * 32 * 32)
         self.seen = 0
 
-    def _scores(self, x):
+    def scores(self, x):
         self.seen += len(x)
         share = (x.double() * self.weight).sum((1, 2, 3))
         return torch.stack([share, 1 - share], 1)
@@ -103,9 +103,9 @@ def test_exact_values_are_captums(name, noisy_image):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_few_rows_are_enough_for_a_linear_black_box(name, noisy_image):
-    box, segments = LinearBox(), Grid(4, 4)(noisy_image)
+    box, segments = ToyBox(LinearModel()), Grid(4, 4)(noisy_image)
     made = SAMPLERS[name](box, Grid(4, 4), Perturber(fill="zeros"), q=60).explain(noisy_image, 0)
-    parts = (noisy_image * box.weight).sum(0)
+    parts = (noisy_image * box.model.weight).sum(0)
     expected = torch.stack([parts[segments == i].sum() for i in range(16)])[segments]
     torch.testing.assert_close(made.saliency, expected, rtol=1e-3, atol=1e-6)
 
@@ -173,7 +173,9 @@ def test_seed_decides_and_numpys_global_state_is_left_alone(name, noisy_image):
 
 
 def test_ties_of_the_partition_are_broken_alike(noisy_image):
-    box = CallableBlackBox(lambda rows: rows[..., :8].mean((2, 3)), size=(32, 32))  # the upper and the lower half tell the same,
+    box = from_function(
+        lambda rows: rows[..., :8].mean((2, 3)), size=(32, 32), multi_label=True
+    )  # the upper and the lower half tell the same,
     even = torch.ones_like(noisy_image)
     maps = [PartitionShap(box, q=6, batch_size=2, seed=seed).explain(even, 0).saliency for seed in range(4)]  # one is halved
     assert all(torch.equal(maps[0], other) for other in maps)

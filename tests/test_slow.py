@@ -7,11 +7,11 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from dax_lightning import MosaicDax, Photo, lite0
-from dax_lightning.benchmark import Benchmark
-from dax_lightning.cli import build, explainer_nodes
-from dax_lightning.explainer import Explainer, Found
-from dax_lightning.loggers import CsvLogger
+from dax_lightning.explainers.base import Explainer, Found
 from dax_lightning.metrics.localisation import pointing, top_share
+from dax_lightning.run.config import build, explainer_nodes
+from dax_lightning.run.loggers import CsvRun
+from dax_lightning.run.runner import Benchmark
 from dax_lightning.tasks import Shapes
 from dax_lightning.tasks.shapes import shapes_classifier
 from dax_lightning.types import Case, Explanation
@@ -27,7 +27,7 @@ def test_the_default_map_lies_on_the_cat(seed):
     black_box = lite0(crop="squash")
     case = Photo(black_box)[0]
     with Image.open(ROOT / "tests" / "data" / "chelsea_cat.png") as drawn:
-        truth = black_box.view.labels(drawn.convert("L")) > 127
+        truth = black_box.input.labels(drawn.convert("L")) > 127
     made = MosaicDax(black_box, seed=seed).explain(case.x, case.target)
     assert not made.warnings
     assert pointing(made.saliency, truth) > 0.9
@@ -55,12 +55,17 @@ def on_drawings(tmp_path_factory) -> pd.DataFrame:
     folder = tmp_path_factory.mktemp("shapes")
     box = shapes_classifier()
     cfg = composed(
-        "task=shapes", "comparison=gradient_free", "q=200", "device=cpu", "trainer.progress=false", f"methods=[{METHODS}]"
+        "task=shapes",
+        "comparison=gradient_free",
+        "q=200",
+        "device=cpu",
+        "trainer.enable_progress_bar=false",
+        f"methods=[{METHODS}]",
     )
     explainers = {name: build(node, where, black_box=box) for name, (where, node) in explainer_nodes(cfg).items()}
     files = (ROOT / "conf" / "metric").glob("*.yaml")
     metrics = {file.stem: instantiate(OmegaConf.load(file)) for file in files if file.stem != "detected"}
-    Benchmark(Shapes(box, n=8), {"oracle": Oracle(box), **explainers}, metrics, folder, CsvLogger()).run()
+    Benchmark(Shapes(box, n=8), {"oracle": Oracle(box), **explainers}, metrics, folder, CsvRun()).run()
     rows = pd.read_csv(folder / "rows.csv")
     assert set(rows["status"]) <= {"ok", "unfaithful"}
     directed = [name for name, metric in metrics.items() if metric.higher_is_better is not None]

@@ -11,15 +11,15 @@ from captum.attr import LimeBase as CaptumLime
 from lime.lime_base import LimeBase
 from sklearn.linear_model import Ridge
 
-from dax_lightning.answers import ask
-from dax_lightning.baselines.forest import Forest, weighted_forest
-from dax_lightning.baselines.greedy import Greedy, delete_greedily
-from dax_lightning.baselines.lime import Lime, k_lasso, weighted_ridge
 from dax_lightning.errors import InputError
-from dax_lightning.explainer import seed_of
-from dax_lightning.perturb import Perturber
-from dax_lightning.segment import Grid
-from tests.conftest import QuarterBox
+from dax_lightning.explainers.base import seed_of
+from dax_lightning.explainers.surrogate.forest import Forest, weighted_forest
+from dax_lightning.explainers.surrogate.greedy import Greedy, delete_greedily
+from dax_lightning.explainers.surrogate.lime import Lime, k_lasso, weighted_ridge
+from dax_lightning.game.base import ask, game_of
+from dax_lightning.game.subsets import Perturber
+from dax_lightning.segment.grid import Grid
+from dax_lightning.testing import QuarterBox
 
 PARTS = {"segmenter": Grid(4, 4), "perturber": Perturber(fill="zeros")}
 
@@ -27,7 +27,8 @@ PARTS = {"segmenter": Grid(4, 4), "perturber": Perturber(fill="zeros")}
 def answers_of(x, q=300, target=0):
     """The copies and answers that an explainer with seed 0 asks for."""
     generator = torch.Generator().manual_seed(seed_of(0, x))
-    return ask(QuarterBox(), PARTS["perturber"], x, Grid(4, 4)(x), target, q, generator)
+    game = game_of(QuarterBox(), x, Grid(4, 4)(x), PARTS["perturber"])
+    return ask(game, PARTS["perturber"], target, q, generator)
 
 
 # --- LIME ---

@@ -13,10 +13,12 @@ from PIL import Image
 from torch import nn
 from torchvision.datasets import VOCSegmentation
 
-import dax_lightning.cli  # noqa: F401 -- the resolvers of the configuration
-from dax_lightning.black_box import CallableBlackBox, TorchBlackBox, View
+import dax_lightning.run.config  # noqa: F401 -- the resolvers of the configuration
+from dax_lightning.black_box import BlackBox, ImageInput, from_function, from_torch
 from dax_lightning.errors import InputError
+from dax_lightning.inputs import SpectrogramInput
 from dax_lightning.tasks import Files, Photo, Shapes, Task, Voc, shape_scene, shapes_classifier
+from dax_lightning.tasks.base import safe_keys
 from dax_lightning.tasks.scenes import SHAPES
 from dax_lightning.tasks.shapes import CLASSES, _trained
 from dax_lightning.tasks.voc import CLASSES as VOC_CLASSES
@@ -27,18 +29,18 @@ DATA = ROOT.parent / "shared" / "data"
 IDS = ["2007_000001", "2007_000002", "2007_000003", "2007_000004"]
 
 
-def rgb_box(size=(16, 16), classes=("red", "green", "blue"), **more) -> CallableBlackBox:
+def rgb_box(size=(16, 16), classes=("red", "green", "blue"), **more) -> BlackBox:
     """Scores are the mean of each colour."""
-    return CallableBlackBox(lambda rows: rows.mean((2, 3)), size=size, classes=list(classes), **more)
+    return from_function(lambda rows: rows.mean((2, 3)), multi_label=True, size=size, classes=list(classes), **more)
 
 
-def imagenet_box() -> TorchBlackBox:
+def imagenet_box() -> BlackBox:
     """1000 scores that rise with the id, whatever the picture."""
     linear = nn.Linear(3, 1000)
     nn.init.zeros_(linear.weight)
     linear.bias.data = torch.arange(1000) / 1000
     net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
-    return TorchBlackBox(net, View((32, 32)), (0.0,) * 3, (1.0,) * 3, tuple(f"class {i}" for i in range(1000)))
+    return from_torch(net, ImageInput((32, 32)), (0.0,) * 3, (1.0,) * 3, tuple(f"class {i}" for i in range(1000)))
 
 
 def wrong(match: str, make, *args, **kwargs) -> None:
@@ -59,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("file", sorted((ROOT / "conf" / "task").glob("*.yaml")), ids=lambda file: file.stem)
 def test_yaml_has_the_parameters_and_their_defaults(file):
     conf = OmegaConf.load(file)
-    top = OmegaConf.create({**dict.fromkeys(("target", "limit", "input", "ids", "data")), "only": "all", "task": conf})
+    top = OmegaConf.create({**dict.fromkeys(("target", "limit", "input", "masks", "ids", "data")), "only": "all", "task": conf})
     values: Any = OmegaConf.to_container(top.task, resolve=True)
     cls = get_class(values.pop("_target_"))
     values.pop("defaults", None)
@@ -219,6 +221,144 @@ def test_files_refused(folder):
     wrong("is a glob without images: wanted files ending in", Files, rgb_box(), str(folder / "*.gif"))
 
 
+def test_a_name_of_many_bytes_is_cut_and_its_files_fit(tmp_path):
+    names = ["猫" * 82, "猫" * 81 + "犬", "x" * 240, "é" * 50]  # the first two begin alike
+    for name in names:
+        Image.new("RGB", (9, 9)).save(tmp_path / f"{name}.png")
+    keys = Files(rgb_box(), str(tmp_path)).keys()
+    assert len({key.lower() for key in keys}) == 4
+    assert max(len(f"{key}__{'m' * 100}.json".encode()) for key in keys) <= 255
+    assert "é" * 50 in keys  # 100 bytes fit
+    (tmp_path / "out").mkdir()
+    for key in keys:
+        (tmp_path / "out" / f"{key}__{'m' * 100}.json").touch()
+    again = safe_keys([*names, *names])
+    assert again[:4] == safe_keys(names)  # the same name, the same key
+    assert len(set(again)) == 8
+
+
+def test_a_glob_through_linked_folders_counts_a_file_once(folder):
+    (folder / "more").mkdir()
+    Image.new("RGB", (20, 20)).save(folder / "more" / "deep.png")
+    (folder / "more" / "again").symlink_to(folder)  # a loop
+    (folder / "alias").symlink_to(folder / "more")
+    (folder / "more" / ".secret.png").write_text("no picture")
+    task = Files(rgb_box(), str(folder / "**" / "*.png"))
+    assert sorted(task.keys()) == ["deep", "photo1", "photo10", "photo2"]
+    assert [file.parent.name for file in task.files if file.stem == "deep"] == ["more"]
+
+
+def test_other_inputs_are_read_by_their_kind(tmp_path):
+    np.save(tmp_path / "x.npy", np.linspace(0, 1, 20, dtype=np.float32).reshape(4, 5))
+    (tmp_path / "notes.txt").write_text("no sound")
+    box = from_function(lambda rows: torch.stack([rows.mean((1, 2, 3)), 1 - rows.mean((1, 2, 3))], 1), size=SpectrogramInput(4))
+    (case,) = Files(box, str(tmp_path))
+    assert case.x.shape == (1, 4, 5)
+    wrong("masks=.* are for pictures, the black box takes a spectrogram", Files, box, str(tmp_path), str(tmp_path))
+    wrong("task=photo has pictures, the black box takes a spectrogram: give input=FILE", Photo, box)
+
+
+SQUARE = np.zeros((20, 20), np.uint8)
+SQUARE[5:15, 5:15] = 1
+
+
+@pytest.fixture
+def masked(folder):
+    """The folder of photographs, and a function that writes masks and makes the task."""
+
+    def made(masks: dict[str, np.ndarray | Image.Image], **more) -> Files:
+        place = folder / "masks"
+        place.mkdir(exist_ok=True)
+        for name, mask in masks.items():
+            if isinstance(mask, Image.Image):
+                mask.save(place / name)
+            elif name.endswith(".npy"):
+                np.save(place / name, mask)
+            else:
+                Image.fromarray(mask).save(place / name)
+        return Files(rgb_box((20, 20)), str(folder), str(place), **more)
+
+    return made
+
+
+def palette(mask: np.ndarray) -> Image.Image:
+    picture = Image.fromarray(mask).convert("P")
+    picture.putdata(mask.ravel().tolist())
+    return picture
+
+
+def test_one_value_is_the_object_whatever_it_is(masked):
+    for value in (1, 7, 255):
+        masks = {"photo1.png": SQUARE * value, "photo2.npy": SQUARE * np.int64(value), "photo10.png": palette(SQUARE * value)}
+        for case in masked(masks):
+            assert case.truth is not None
+            assert torch.equal(case.truth, torch.from_numpy(SQUARE).bool())
+            assert case.ignore is None
+    rim = SQUARE.copy()
+    rim[0] = 255
+    case = masked({"photo1.png": rim, "photo2.npy": SQUARE.astype(bool), "photo10.png": SQUARE.astype(bool)})[0]
+    assert case.ignore is not None
+    assert case.ignore.nonzero()[:, 0].unique().tolist() == [0]
+
+
+def test_several_values_are_ids_of_classes(masked):
+    mask = np.zeros((20, 20), np.uint8)
+    mask[:5], mask[5:10], mask[-1] = 1, 2, 255
+    task = masked({"photo1.png": mask, "photo2.png": mask, "photo10.png": mask})
+    blue, green = task[0], task[1]  # the second and third class
+    assert blue.truth is not None
+    assert green.truth is not None
+    assert blue.ignore is not None
+    assert blue.truth.nonzero()[:, 0].unique().tolist() == [5, 6, 7, 8, 9]
+    assert green.truth.nonzero()[:, 0].unique().tolist() == [0, 1, 2, 3, 4]
+    assert blue.ignore.nonzero()[:, 0].unique().tolist() == [19]
+    wrong(r"no pixel of the target, class 0; its values are \[1, 2\]: give target=ID", task.__getitem__, 2)
+    grey = masked({"photo1.png": SQUARE * 99 + 1, "photo2.png": mask, "photo10.png": mask})
+    wrong(r"values are \[1, 100\]: give one value to the object", grey.__getitem__, 0)
+
+
+def test_a_mask_is_cut_as_its_picture_is(folder):
+    (folder / "masks").mkdir()
+    for name in ("photo1", "photo2", "photo10"):
+        Image.fromarray(SQUARE).save(folder / "masks" / f"{name}.png")
+    case = Files(rgb_box(ImageInput((5, 10), crop_pct=0.5)), str(folder), str(folder / "masks" / "*.png"))[0]
+    assert case.truth is not None
+    view = ImageInput((5, 10), crop_pct=0.5, interpolation="nearest")
+    assert torch.equal(case.truth, view.image(Image.fromarray(SQUARE * 255))[0] > 0.5)
+
+
+def test_a_bad_mask_fails_alone(masked, folder):
+    task = masked({"photo1.png": SQUARE, "photo2.png": SQUARE[:10], "photo10.png": Image.new("RGB", (20, 20))})
+    assert task[0].truth is not None
+    wrong("mask .*photo2.png is 20x10 pixels, its picture 20x20: give one of the picture's size", task.__getitem__, 1)
+    wrong(r"mask .*photo10.png is a colour picture \(RGB\): save it with one channel", task.__getitem__, 2)
+    (folder / "masks" / "photo10.png").unlink()
+    (folder / "masks" / "photo2.png").write_text("no picture")
+    task = masked({"photo1.png": SQUARE})
+    wrong("mask .*photo2.png is damaged", task.__getitem__, 1)
+    wrong("photo10.png has no mask in masks=.*: wanted photo10.png or photo10.npy", task.__getitem__, 2)
+    task = masked({"photo1.npy": SQUARE, "photo2.png": SQUARE * 0, "photo10.npy": SQUARE / 2})
+    wrong("photo1.* have one name", task.__getitem__, 0)
+    wrong("no pixel of the target, class 1; it is empty", task.__getitem__, 1)
+    wrong("photo10.npy holds no whole numbers", task.__getitem__, 2)
+
+
+def test_masks_refused(folder):
+    (folder / "masks").mkdir()
+    wrong(
+        "masks .* is a folder without images: wanted files ending in .png .npy",
+        Files,
+        rgb_box(),
+        str(folder),
+        str(folder / "masks"),
+    )
+    Image.fromarray(SQUARE).save(folder / "masks" / "other.png")
+    told = "has no mask of any picture: wanted photo1.png or photo1.npy for photo1.png"
+    wrong(told, Files, rgb_box(), str(folder), str(folder / "masks"))
+    wrong("masks .*none does not exist", Files, rgb_box(), str(folder), str(folder / "none"))
+    wrong("masks=m alone is not enough: .*give input=FILE", Files, rgb_box(), None, "m")
+
+
 @pytest.fixture
 def voc(tmp_path: Path) -> Path:
     """Four images of 32x32: a dog beside a smaller cat in void, a cow, background only, a mask that is cut off."""
@@ -255,7 +395,7 @@ def test_voc_truth_and_void(voc):
 
 
 def test_voc_cut_as_the_black_box_sees_it(voc):
-    box = rgb_box((16, 16), crop_pct=0.5)  # the middle half, at the photograph's own scale
+    box = rgb_box(ImageInput((16, 16), crop_pct=0.5))  # the middle half, at the photograph's own scale
     case = Voc(box, str(voc))[0]
     assert case.truth is not None
     assert case.truth[:12, :12].all()
@@ -293,8 +433,8 @@ def test_voc_wrong_explains_the_answer_that_was_given(voc):
 
 def test_voc_only_and_wrong_label_over_imagenet(voc):
     def box(top):
-        return CallableBlackBox(
-            lambda rows: 0.9 * torch.eye(1000)[top] + torch.arange(1000).repeat(len(rows), 1) / 1e7, size=(32, 32)
+        return from_function(
+            lambda rows: 0.95005 * torch.eye(1000)[top] + torch.arange(1000).repeat(len(rows), 1) / 1e7, size=(32, 32)
         )
 
     dog, cow = (Voc(box(999), str(voc))[index] for index in (0, 1))
@@ -331,16 +471,16 @@ def test_voc_on_real_data():
     root = DATA / "voc"
     if not root.is_dir():
         pytest.skip(f"no VOC data at {root}")
-    box = rgb_box((32, 32), crop="squash")
-    task = Voc(box, str(root), ids=str(root / "both_models_correct.txt"))
+    view = ImageInput((32, 32), crop="squash")
+    task = Voc(rgb_box(view), str(root), ids=str(root / "both_models_correct.txt"))
     assert len(task) == 108
     theirs = VOCSegmentation(root, image_set="val")
     for index in (0, 50, 107):
         photograph, mask = theirs[[Path(file).stem for file in theirs.images].index(task.keys()[index])]
-        case, labels = task[index], box.view.labels(mask)
+        case, labels = task[index], view.labels(mask)
         assert case.truth is not None
         assert torch.equal(case.truth, (labels > 0) & (labels < 255))  # one class an image
-        assert torch.allclose(case.x, box.view.image(photograph))
+        assert torch.allclose(case.x, view.image(photograph))
 
 
 def test_scene_is_reproducible_and_known():
@@ -370,14 +510,14 @@ def test_shapes_are_balanced_and_cut_by_the_view():
     assert case.segments is not None
     assert torch.equal(case.truth, scene.truth)
     assert torch.equal(case.segments, scene.segments)
-    smaller = Shapes(rgb_box((40, 40), crop_pct=0.7), n=3, target=0)[2]
+    smaller = Shapes(rgb_box(ImageInput((40, 40), crop_pct=0.7)), n=3, target=0)[2]
     assert smaller.segments is not None
     assert smaller.segments.shape == (40, 40)
     assert smaller.segments.unique().tolist() == list(range(int(smaller.segments.max()) + 1))
 
 
 def test_shapes_only_and_wrong_label():
-    box = CallableBlackBox(  # always the disc, then the ring
+    box = from_function(  # always the disc, then the ring
         lambda rows: torch.tensor([0.1, 0.5, 0.3, 0.1]).repeat(len(rows), 1),
         size=(64, 64),
         classes=["nothing", "disc", "ring", "x"],

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from dax_lightning.cli import build
 from dax_lightning.errors import BudgetExceeded, InputError
-from tests.conftest import ROOT, ConstantBox, QuarterBox, QuarterTorchBox
+from dax_lightning.run.config import build
+from dax_lightning.testing import ConstantBox, QuarterBox, QuarterTorchBox
+from tests.conftest import ROOT
 
 EXPLAINERS = sorted(path.stem for path in (ROOT / "conf" / "explainer").glob("*.yaml"))
 SETTINGS = ["segmenter=grid", "segmenter.rows=4", "segmenter.columns=4", "perturber.fill=zeros", "q=200", "trainer.max_epochs=6"]
 OWN = {  # those that have a perturber or training of their own
-    "dax": ["explainer.perturber.fill=zeros", "explainer.min_steps=30", "explainer.training.max_epochs=6"],
+    "dax": ["explainer.perturber.fill=zeros", "explainer.min_steps=30"],
     "lime_mosaic": ["explainer.perturber.fill=zeros"],
     "rise_mosaic": ["explainer.perturber.fill=zeros"],
     "ridge_mosaic": ["explainer.perturber.fill=zeros"],
@@ -53,10 +55,14 @@ def class_of(name):
     return get_object(node["_target_"])
 
 
-def make(name, black_box, *settings):
+@cache
+def composed(name, *settings):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", [f"explainer={name}", "device=cpu", *SETTINGS, *OWN.get(name, []), *settings])
-    return build(cfg.explainer, "explainer", black_box=black_box)
+        return compose("config", [f"explainer={name}", "device=cpu", *SETTINGS, *OWN.get(name, []), *settings])
+
+
+def make(name, black_box, *settings):
+    return build(composed(name, *settings).explainer, "explainer", black_box=black_box)
 
 
 def test_map_is_finite_and_of_the_inputs_size(name, quarter_box, noisy_image):
@@ -83,7 +89,7 @@ def test_another_seed_another_map_unless_there_is_no_chance_in_it(name, quarter_
 
 def test_gradients_are_asked_of_torch_modules_alone(name, quarter_box):
     if class_of(name).needs_gradients:
-        with pytest.raises(InputError, match=r"gradients are wanted.*QuarterBox can only be queried.*explainer=dax"):
+        with pytest.raises(InputError, match=r"gradients are wanted.*QuarterModel can only be queried.*explainer=dax"):
             make(name, QuarterBox())
     assert make(name, quarter_box).name == name
 
@@ -104,12 +110,12 @@ def test_queries_are_the_rows_the_model_saw(name, quarter_box, noisy_image, targ
 
 def test_budget_is_never_exceeded(name, quarter_box, noisy_image):
     needed = make(name, quarter_box).rows_needed(noisy_image)
-    assert make(name, quarter_box, f"budget={needed}").explain(noisy_image, 0).queries <= needed
+    assert make(name, quarter_box).again(budget=needed).explain(noisy_image, 0).queries <= needed
     if needed > 1:
         fresh = box_for(name)
         for budget, target in ((needed - 1, 0), (needed, None)):  # finding the top class costs one row more
             with pytest.raises(BudgetExceeded, match="budget"):
-                make(name, fresh, f"budget={budget}").explain(noisy_image, target)
+                make(name, fresh).again(budget=budget).explain(noisy_image, target)
         assert fresh.seen == 0
 
 
