@@ -1,6 +1,6 @@
-"""What folding batch norms, short calls and OpenVINO give on a CPU, and what DAX costs over bare queries: ratios within a run.
+"""How much folded batch norms, small batches and OpenVINO gain on a CPU, and what DAX costs beside bare queries.
 
-Each round times all variants in turn, so that other work on the machine hits them alike; medians over the rounds.
+Each round times all variants in turn, so that other load on the machine affects all alike. Ratios are medians over rounds.
 Run: python -m benchmarks.black_box [rounds]
 """
 
@@ -13,8 +13,8 @@ import torch
 
 from benchmarks.common import bare_seconds, make_explainer
 from dax_lightning.black_box import lite0
-from dax_lightning.black_box.engine import Engine
-from dax_lightning.black_box.torch_module import lite0_module
+from dax_lightning.black_box.torch.engine import Engine
+from dax_lightning.black_box.torch.named import lite0_module
 from dax_lightning.tasks import Photo
 
 ROWS = 64
@@ -25,7 +25,7 @@ def main(rounds: int = 5) -> None:
     engines: tuple[Engine, ...] = ("openvino", "openvino_bf16")
     fast = {engine: lite0(device="cpu", engine=engine, batch_size=ROWS) for engine in engines}
     plain = lite0_module().eval().to(memory_format=torch.channels_last)
-    rows = torch.rand(ROWS, *box.view.shape).to(memory_format=torch.channels_last)
+    rows = torch.rand(ROWS, 3, 224, 224).to(memory_format=torch.channels_last)
     variants: dict[str, Callable[[], object]] = {
         "as timm makes it, 64 rows a call": lambda: plain(rows),
         "8 rows a call": lambda: [plain(few) for few in rows.split(8)],

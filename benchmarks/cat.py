@@ -1,18 +1,20 @@
 """The default photograph with the default settings: does the map lie on the cat, for every seed?
 
-The truth was drawn by hand once (tests/data/chelsea_cat.png). Beside the default view, which cuts the rim off and leaves
-little but cat, the whole photograph squashed to the model's size.
+The truth was drawn by hand (tests/data/chelsea_cat.png). Two views: the default crop, which shows little but the cat, and
+the whole photograph squashed to the model's size.
 Run: python -m benchmarks.cat
 """
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image
 
 from benchmarks.common import ROOT, make_explainer, make_task
+from dax_lightning.inputs.image import ImageInput
 from dax_lightning.metrics.localisation import iou, pointing, top_share
-from dax_lightning.report import draw_panel
+from dax_lightning.plots.panel import draw_panel
 
 SEEDS = range(5)
 
@@ -29,7 +31,7 @@ def measure(crop: str, seed: int) -> float:
     task = make_task(f"black_box.crop={crop}")
     case, box = task[0], task.black_box
     with Image.open(ROOT / "tests" / "data" / "chelsea_cat.png") as drawn:
-        truth = box.view.labels(drawn.convert("L")) > 127
+        truth = cast(ImageInput, box.input).labels(drawn.convert("L")) > 127
     made = make_explainer(box, f"black_box.crop={crop}", f"seed={seed}").explain(case.x, case.target)
     share = top_share(made.saliency, truth)
     numbers = [share, truth.float().mean().item(), pointing(made.saliency, truth), iou(made.saliency, truth, k=0.0)]

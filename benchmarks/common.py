@@ -1,4 +1,4 @@
-"""What the benchmarks share: parts with the command line's defaults, and means with 95 % intervals."""
+"""Shared by the benchmarks: objects with the command line's defaults, and means with 95 % intervals."""
 
 import time
 from pathlib import Path
@@ -9,9 +9,9 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from dax_lightning.black_box import BlackBox
-from dax_lightning.cli import build
-from dax_lightning.explainer import Explainer
-from dax_lightning.report.tables import bootstrap_interval
+from dax_lightning.explainers.base import Explainer
+from dax_lightning.run.config import build
+from dax_lightning.stats.intervals import bootstrap_interval
 from dax_lightning.tasks import Task
 from dax_lightning.types import Case
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 def compose_config(*overrides: str) -> Any:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("config", ["trainer.progress=false", *overrides])
+        return compose("config", ["trainer.enable_progress_bar=false", *overrides])
 
 
 def make_task(*overrides: str) -> Task:
@@ -38,7 +38,7 @@ def interval(values: list[float], digits: int = 3) -> str:
 
 
 def bare_seconds(black_box: BlackBox, case: Case, rows: int) -> float:
-    """Seconds the black box takes for so many rows of the input, with nothing around it."""
+    """Seconds that the black box alone takes for ``rows`` copies of the input."""
     batch = case.x.expand(black_box.batch_size, *case.x.shape).contiguous()
     black_box(batch)  # warm
     start = time.perf_counter()

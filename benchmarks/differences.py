@@ -1,7 +1,7 @@
-"""A table in Markdown from the rows of finished runs: what one method has over each other, paired on the cases that both have.
+"""A Markdown table from the rows of finished runs: one method minus each other, paired on the cases that both have.
 
 Run: python -m benchmarks.differences METHOD METRIC [METRIC ...] FOLDER [FOLDER ...]; METRIC as in rows.csv. Folders hold
-a rows.csv, and those of one black box are read as one run. Means are those of the same cases, intervals 95 % bootstrap ones.
+a rows.csv; those of one black box are read as one run. Means are over the paired cases, intervals are 95 % bootstrap.
 """
 
 import sys
@@ -10,9 +10,9 @@ import pandas as pd
 
 from benchmarks.table import COLUMNS, interval, read
 from dax_lightning.report.page import number, signed
-from dax_lightning.report.paired import paired_differences
 from dax_lightning.report.parts import parts_of
-from dax_lightning.report.tables import by_case, records
+from dax_lightning.stats.paired import paired_differences
+from dax_lightning.stats.tables import by_case, records
 
 
 def main(method: str, *others: str) -> None:
@@ -24,19 +24,20 @@ def main(method: str, *others: str) -> None:
         print("| " + " | ".join(head) + " |\n" + "| --- " * len(head) + "|")
         cells: dict[str, list[str]] = {}
         for place, name in enumerate(metrics):
-            for rival, found in _against(part.rows, name, method).items():
+            for rival, found in against(part.rows, name, method).items():
                 cells.setdefault(rival, ["–"] * 4 * len(metrics))[4 * place : 4 * place + 4] = found
         for rival, found in cells.items():
             print("| " + " | ".join([rival, *found]) + " |")
 
 
 def leads(rows: pd.DataFrame, metric: str, method: str) -> pd.DataFrame:
-    """:func:`~dax_lightning.report.paired.paired_differences`, the other way round: what the method has over each other."""
+    """:func:`~dax_lightning.stats.paired.paired_differences`, with the sign reversed: the method minus each other."""
     table = paired_differences(rows, metric, method)
     return table.assign(difference=0.0 - table["difference"], low=0.0 - table["high"], high=0.0 - table["low"])
 
 
-def _against(rows: pd.DataFrame, metric: str, method: str) -> dict[str, list[str]]:
+def against(rows: pd.DataFrame, metric: str, method: str) -> dict[str, list[str]]:
+    """Each other method → its mean, the method's, the paired difference with its interval, and the number of cases."""
     values = by_case(rows, metric)
     lines = {}
     for line in records(leads(rows, metric, method)):

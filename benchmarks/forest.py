@@ -1,9 +1,9 @@
-"""A picture of what one method has over each other, with 95 % intervals, paired on the cases that both have.
+"""A forest plot of one method minus each other, with 95 % intervals, paired on the cases that both have.
 
-Run: python -m benchmarks.forest PICTURE.png METHOD METRIC [METRIC ...] FOLDER [FOLDER ...]; METRIC as in rows.csv, one that
-benchmarks.table has a name for. Folders hold the rows.csv of one black box, and are read as one run; of several rows of a case
-and method, the first that has the metric counts. Methods that lack one of the metrics are left out. A dot is filled where Holm's
-p, over all methods that have the metric, drawn or not, is below 0.05.
+Run: python -m benchmarks.forest PICTURE.png METHOD METRIC [METRIC ...] FOLDER [FOLDER ...]; METRIC as in rows.csv, and
+named in benchmarks.table. Folders hold the rows.csv of one black box and are read as one run. Of several rows of a case and
+method, the first that has the metric counts. Methods without one of the metrics are left out. A dot is filled where Holm's p
+is below 0.05, corrected over all methods that have the metric.
 """
 
 import sys
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from benchmarks.differences import leads
 from benchmarks.table import COLUMNS, every_row, once
-from dax_lightning.report.canvas import save
-from dax_lightning.report.charts import draw_forest
+from dax_lightning.plots.canvas import save
+from dax_lightning.plots.charts import draw_forest
 
 LOWER_IS_BETTER = ("iou_wrong_label", "deletion")
 

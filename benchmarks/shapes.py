@@ -1,6 +1,6 @@
-"""Drawn objects whose place is known: is the saliency on the object? 40 cases, DAX-Mosaic, V1, V2, V3 and the random floor.
+"""Drawn objects at known places: is the saliency on the object? 40 cases; DAX-Mosaic, V1, V2, V3 and random maps.
 
-V3's segments are the true ones plus clutter, in SAM's place; V1, V2 and the mosaic see the task's own segmenter, SLIC.
+V3 uses the true segments plus clutter instead of SAM's. V1, V2 and the mosaic use the task's segmenter, SLIC.
 Run: python -m benchmarks.shapes [n=40] [seed=0]
 """
 

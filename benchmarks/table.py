@@ -1,20 +1,20 @@
-"""A table in Markdown from the rows of finished runs: means with 95 % intervals, and paired differences.
+"""A Markdown table from the rows of finished runs: means with 95 % intervals, and paired differences.
 
-Run: python -m benchmarks.table FOLDER [FOLDER ...], folders that hold a rows.csv; those of one black box are read as one run.
-Cases that some method has no row for yet are left out.
+Run: python -m benchmarks.table FOLDER [FOLDER ...]. Folders hold a rows.csv; those of one black box are read as one run.
+Cases without a row of every method are left out.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from dax_lightning.report.comparison import AGAINST
 from dax_lightning.report.page import number, signed
-from dax_lightning.report.paired import paired_differences
 from dax_lightning.report.parts import parts_of
-from dax_lightning.report.tables import metric_columns, read_rows, records, summarise, typed
+from dax_lightning.stats.paired import paired_differences
+from dax_lightning.stats.tables import metric_columns, read_rows, records, summarise, typed
 
 COLUMNS = {
     "iou": "IoU at mean + 1 std",
@@ -29,29 +29,37 @@ COLUMNS = {
 
 
 def main(folders: list[str]) -> None:
-    rows = _complete(read(folders))
+    for title, lines in tables(read(folders)):
+        print(f"\n**{title}**\n")
+        print("\n".join(lines))
+
+
+def tables(rows: pd.DataFrame, metrics: Sequence[str] = tuple(COLUMNS)) -> Iterator[tuple[str, list[str]]]:
+    """For each black box what the table is about, and its lines in Markdown: means with intervals, best first."""
+    rows = complete(rows)
     for part in parts_of(rows.assign(setting="", loss="", segmenter="", q=float("nan"))):
-        metrics = [metric for metric in COLUMNS if metric in metric_columns(part.rows)]
-        groups = summarise(part.rows, ["explainer"], metrics).sort_values(by=metrics[0], ascending=False)
-        paired = {line["explainer"]: line for line in records(paired_differences(part.rows, metrics[0], AGAINST))}
+        known = [metric for metric in metrics if metric in metric_columns(part.rows)]
+        groups = summarise(part.rows, ["explainer"], known).sort_values(by=known[0], ascending=False)
+        paired = {line["explainer"]: line for line in records(paired_differences(part.rows, known[0], AGAINST))}
         lines = records(groups)
         failed, unfaithful = (sum(line[key] for line in lines) for key in ("failed", "unfaithful"))
         cases, seeds = max(line["cases"] for line in lines), ", ".join(f"{seed:g}" for seed in sorted(set(part.rows["seed"])))
-        print(f"\n**{part.box}**: {cases} cases, seed {seeds}, {failed} failed rows, {unfaithful} unfaithful\n")
-        head = [
-            "method",
-            COLUMNS[metrics[0]],
-            f"minus {AGAINST}, paired",
-            *(COLUMNS[metric] for metric in metrics[1:]),
-            "queries",
-        ]
-        print("| " + " | ".join(head) + " |\n" + "| --- " * len(head) + "|")
+        title = f"{part.box}: {cases} cases, seed {seeds}, {failed} failed rows, {unfaithful} unfaithful"
+        head = ["method", COLUMNS[known[0]], f"minus {AGAINST}, paired", *(COLUMNS[metric] for metric in known[1:]), "queries"]
+        body = []
         for line in lines:
             name = str(line["explainer"])
-            first, *others = (interval(number, *(line[f"{metric}{end}"] for end in ("", "_low", "_high"))) for metric in metrics)
+            first, *others = (interval(number, *(line[f"{metric}{end}"] for end in ("", "_low", "_high"))) for metric in known)
             found = paired.get(name)
             difference = interval(signed, found["difference"], found["low"], found["high"]) if found else "–"
-            print("| " + " | ".join([name, first, difference, *others, f"{line['queries']:.0f}"]) + " |")
+            body.append([name, first, difference, *others, f"{line['queries']:.0f}"])
+        yield title, markdown(head, body)
+
+
+def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown."""
+    rule = "| --- " * len(head) + "|"
+    return ["| " + " | ".join(head) + " |", rule, *("| " + " | ".join(cells) + " |" for cells in body)]
 
 
 def read(folders: list[str]) -> pd.DataFrame:
@@ -60,7 +68,7 @@ def read(folders: list[str]) -> pd.DataFrame:
 
 
 def every_row(folders: list[str]) -> pd.DataFrame:
-    """Rows of several folders, a case's as often as they have it."""
+    """Rows of several folders, duplicates included."""
     return typed(pd.concat([read_rows(Path(folder)) for folder in folders], ignore_index=True))
 
 
@@ -69,7 +77,8 @@ def once(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.drop_duplicates(["task", "case", "explainer", "black_box", "seed"])
 
 
-def _complete(rows: pd.DataFrame) -> pd.DataFrame:
+def complete(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of those cases that every method of their black box has."""
     methods = rows.groupby("black_box")["explainer"].transform("nunique")
     done = rows.groupby(["black_box", "task", "case"])["explainer"].transform("nunique")
     return rows.loc[done == methods].reset_index(drop=True)

@@ -1,0 +1,251 @@
+"""Write ``docs/results.md`` and the README's table from the rows in ``docs/results``.
+
+Run: python -m benchmarks.results
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.common import ROOT
+from benchmarks.differences import against, leads
+from benchmarks.table import COLUMNS, complete, every_row, interval, markdown, once, read, tables
+from dax_lightning.report.page import number, signed
+from dax_lightning.stats.tables import by_case, records, summarise
+
+PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
+BEGIN, END = "<!-- begin: python -m benchmarks.results -->", "<!-- end -->"
+BOXES = {"lite0": "EfficientNet-Lite0", "vit_tiny": "ViT-Tiny"}
+SIX = {
+    "dax": "**DAX-Mosaic**",
+    "rise": "RISE",
+    "lime": "LIME",
+    "shap": "KernelSHAP",
+    "shap_partition": "SHAP Partition",
+    "gradcam_pp": "GradCAM++ (sees gradients)",
+}
+SECTIONS = (  # title, what was asked, folders of each black box, metrics
+    (
+        "Pascal VOC, report half",
+        "The photographs of `benchmarks/voc_report.txt` that the model gets right: 54 for each model. "
+        "No setting was chosen on them, but twelve versions [were looked at there](findings/report_half.md).",
+        ("voc", "mosaic"),
+        ("iou", "iou_best", "pointing", "relevance_rank"),
+    ),
+    (
+        "Deletion and insertion, report half",
+        "The same 54 photographs. Less deletion is better, more insertion is better. "
+        "`lime_mosaic_plain` is LIME on the same copies without any averaging (`averaged=0`).",
+        ("faithfulness",),
+        ("deletion", "insertion"),
+    ),
+    (
+        "VOC photographs in neither half",
+        "Only one of the two models is right, or much of the object is void: 31 and 33 photographs. Their objects are larger: "
+        "53 % of the view on average, against 45 and 43 % in the report half. A cut map names at most 45 %. "
+        "Five versions were looked at here.",
+        ("others",),
+        ("iou", "iou_best", "pointing", "deletion", "insertion"),
+    ),
+    (
+        "Report half and these together",
+        "The two sections above as one set of photographs.",
+        ("mosaic", "others"),
+        ("iou", "iou_best"),
+    ),
+    (
+        "COCO128",
+        "All photographs whose top class means something in view that covers 1 % of it or more: 43 and 50. Objects are small: a "
+        "third of the view in the median. Nothing was tuned on them. The CNN was asked for three versions, the ViT once.",
+        ("coco",),
+        ("iou", "iou_best", "pointing", "deletion", "insertion"),
+    ),
+    (
+        "Asked once: classes that are not the answer",
+        "VOC photographs that the model takes for something else, 42 and 35. The object's own class is explained, at a "
+        "probability of about .02 or more. [Predictions were written down first](findings/asked_once.md).",
+        ("asked_once",),
+        ("iou", "iou_best", "pointing", "deletion", "insertion"),
+    ),
+)
+DRAWINGS = (
+    ("Drawn objects", "120 drawings of 64 x 64 pixels, `task.seed=0`. Their truth is exact.", "shapes"),
+    ("Drawn objects, asked once", "120 new drawings, `task.seed=2`. No version had been asked about them.", "asked_once_shapes"),
+)
+HEAD = """# Results
+
+This page is generated from `docs/results/*/rows.csv`: `python -m benchmarks.results` writes it, and a test compares.
+
+- Machine: 2 cores, no GPU. Models: EfficientNet-Lite0 (a CNN) and ViT-Tiny, both trained on ImageNet.
+- Every method has its own defaults, q = 1000 queries, seed 0. Methods on segments use quick shift.
+- A cell is a mean with its 95 % bootstrap interval over cases. `dax minus it` is paired: both methods on the same cases.
+- `dax` is DAX-Mosaic. `dax_v1` and `dax_v2` are the paper's.
+- `rise_mosaic`, `lime_mosaic` and `ridge_mosaic` learn from DAX-Mosaic's own copies.
+- `_all`: also from the profile of all classes, averaged twice and cut, as DAX-Mosaic. What they lack is masks, students, the sum
+  of several maps and the last tenth of the queries.
+- `_log_odds`: on DAX's scale of answers.
+- `gradient`, `smoothgrad`, `integrated_gradients`, `input_x_gradient` and the `gradcam` family look inside the model.
+- [The glossary](glossary.md) says what each metric means. [The findings](findings/index.md) say why the method is as it is.
+
+On the ViT, `dax` and the `_mosaic` methods ran in single precision. The first 40 photographs of the others ran in bfloat16,
+which takes one of them for another class: the 41st is in its place. In deletion and insertion the others' first 12 did.
+
+These commands make such rows. `FILE` has one case key a line; `data` holds `voc/`, `coco128-seg/` and `vit_tiny/`.
+
+```sh
+python train.py experiment=table2 data=DIR q=1000 limit=54 black_box=lite0 black_box.engine=openvino
+python train.py experiment=table2 data=DIR q=1000 limit=54 black_box=vit_tiny black_box.engine=openvino_bf16
+python train.py experiment=table2 comparison=mosaic data=DIR hydra.mode=RUN black_box=lite0 \\
+  black_box.engine=openvino q=1000 limit=54
+python train.py experiment=table3 data=DIR hydra.mode=RUN black_box=lite0 black_box.engine=openvino q=1000 limit=54
+python train.py experiment=table2 comparison=mosaic only=correct data=DIR hydra.mode=RUN black_box=lite0 q=1000 ids=FILE
+python train.py experiment=table2 task=coco task.min_classes=1 only=correct ids=null limit=999 data=DIR \\
+  hydra.mode=RUN q=1000 +metric@metrics.deletion=deletion +metric@metrics.insertion=insertion
+python train.py experiment=table2 only=all ids=FILE data=DIR hydra.mode=RUN black_box=lite0 q=1000 limit=99 \\
+  '~metrics.iou_wrong_label' +metric@metrics.deletion=deletion +metric@metrics.insertion=insertion
+python train.py task=shapes task.n=120 q=1000 comparison=gradient_free +metric@metrics.iou_best=iou_best \\
+  +metric@metrics.relevance_rank=relevance_rank
+python train.py experiment=budget data=DIR black_box=lite0 black_box.engine=openvino q=150,400,1000 limit=3
+python -m benchmarks.table docs/results/voc_lite0 docs/results/mosaic_lite0
+python -m benchmarks.differences dax iou iou_best docs/results/voc_lite0 docs/results/mosaic_lite0
+python -m benchmarks.forest lite0.png dax iou iou_best deletion insertion docs/results/voc_lite0 docs/results/faithfulness_lite0
+```
+"""
+
+
+def main() -> None:
+    PAGE.write_text(page(), encoding="utf-8")
+    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+    print(PAGE, README, sep="\n")
+
+
+def page() -> str:
+    """The page's text."""
+    lines = [HEAD, "## Pascal VOC, all methods\n"]
+    lines += ["40 photographs of the report half, the first that the model gets right and all methods were asked about.\n"]
+    for title, text in tables(read(_folders("voc", "mosaic"))):
+        lines += [f"**{title}**\n", *text, ""]
+    lines += ["![EfficientNet-Lite0: DAX-Mosaic minus each method](differences_lite0.png)\n"]
+    lines += ["![ViT-Tiny: DAX-Mosaic minus each method](differences_vit_tiny.png)\n"]
+    for title, what, kinds, metrics in SECTIONS:
+        lines += [f"## {title}\n", f"{what}\n"]
+        for box, name in BOXES.items():
+            lines += [f"**{name}**\n", *lead_table([f"docs/results/{kind}_{box}" for kind in kinds], metrics), ""]
+    for title, what, folder in DRAWINGS:
+        metrics = ("iou", "iou_best", "pointing", "relevance_rank")
+        lines += [f"## {title}\n", f"{what}\n", *lead_table([f"docs/results/{folder}"], metrics), ""]
+    return "\n".join([*lines, *_budget(), *_rest()]) + "\n"
+
+
+def lead_table(folders: Sequence[str], metrics: Sequence[str], method: str = "dax") -> list[str]:
+    """A line a method: its mean, and what ``method`` has over it, paired; best first by the first metric."""
+    rows = every_row([str(ROOT / folder) for folder in folders])
+    cells: dict[str, list[str]] = {}
+    for place, metric in enumerate(metrics):
+        measured = once(rows.dropna(subset=[metric]))
+        own = by_case(measured, metric)[method]
+        cells.setdefault(method, ["–"] * 3 * len(metrics))[3 * place : 3 * place + 3] = [
+            number(own.mean()),
+            "–",
+            str(own.count()),
+        ]
+        for rival, (theirs, _, difference, n) in against(measured, metric, method).items():
+            cells.setdefault(rival, ["–"] * 3 * len(metrics))[3 * place : 3 * place + 3] = [theirs, difference, n]
+    head = [text for metric in metrics for text in (COLUMNS[metric], f"{method} minus it", "n")]
+    rivals = sorted((name for name in cells if name != method), key=lambda name: cells[name][0], reverse=True)
+    return markdown(["method", *head], [[name, *cells[name]] for name in (method, *rivals)])
+
+
+def with_table(text: str) -> str:
+    """The README with its table and its line of losses made anew."""
+    if BEGIN not in text or END not in text:
+        raise SystemExit(f"error: wanted a README with the lines {BEGIN} and {END}, between which its table stands")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{short_table()}\n{END}{after}"
+
+
+def short_table() -> str:
+    """Six methods on two models, and where DAX-Mosaic loses."""
+    metrics = {"iou": "IoU", "iou_best": "best IoU"}
+    columns, counts = {}, []
+    for box in BOXES:
+        rows = read(_folders_of(box, "voc", "mosaic"))
+        asked = complete(rows.loc[rows["explainer"].isin(list(SIX))].reset_index(drop=True))
+        groups = summarise(asked, ["explainer"], list(metrics))
+        found = {line["explainer"]: line for line in records(groups)}
+        counts.append(found["dax"]["cases"])
+        for metric in metrics:
+            values = {name: [found[name][f"{metric}{end}"] for end in ("", "_low", "_high")] for name in SIX}
+            columns[box, metric] = {name: interval(lambda v: f"{v:.2f}", *value) for name, value in values.items()}
+    head = ["method", *(f"{metrics[metric]}, {'CNN' if box == 'lite0' else 'ViT'}" for box, metric in columns)]
+    body = [[shown, *(column[name] for column in columns.values())] for name, shown in SIX.items()]
+    lost = " and ".join(_lead(box, "asked_once", "insertion", "shap_partition") for box in BOXES)
+    ridge = _lead("lite0", "mosaic", "iou_best", "ridge_mosaic_all")
+    return "\n".join(
+        [
+            *markdown(head, body),
+            "",
+            f"{counts[0]} and {counts[1]} photographs of Pascal VOC, 1000 queries (GradCAM++: 1), 95 % intervals.",
+            "CNN: EfficientNet-Lite0, ViT: ViT-Tiny. *IoU* compares the object with the region where the map lies above",
+            "its mean + 1 standard deviation, *best IoU* with the region at the threshold that suits each map best.",
+            "",
+            "**Where it loses** (DAX-Mosaic minus the other): asked about a class that is not the top one,",
+            f"SHAP Partition has the better insertion, {lost}.",
+            f"A ridge regression on the same copies has the better best IoU on the CNN, {ridge}.",
+        ]
+    )
+
+
+def _lead(box: str, kind: str, metric: str, rival: str) -> str:
+    rows = once(read(_folders_of(box, kind)).dropna(subset=[metric]))
+    line = leads(rows, metric, "dax").set_index("explainer").loc[rival]
+    return interval(signed, *(float(line[key]) for key in ("difference", "low", "high")))
+
+
+def _budget() -> Iterator[str]:
+    yield "## Quality against queries\n"
+    yield "Three photographs show the shape of a curve, no more: the intervals are wide. IoU at mean + 1 std.\n"
+    for box, name in BOXES.items():
+        rows = read_every(f"docs/results/budget_{box}")
+        means = rows.pivot_table("iou", "explainer", "q")
+        body = [[method, *(number(float(v)) for v in line)] for method, line in zip(means.index, means.to_numpy(), strict=True)]
+        body.sort(key=lambda cells: cells[-1], reverse=True)
+        yield f"**{name}**\n"
+        yield from markdown(["method", *(f"q = {q:g}" for q in means.columns)], body)
+        yield ""
+    yield "![IoU at mean + 1 std against queries, a panel a method](budget.webp)\n"
+
+
+def _rest() -> Iterator[str]:
+    yield "## Seeds, and 300 queries against 3000\n"
+    for box, name in BOXES.items():
+        line = records(summarise(read_every(f"docs/results/stability_{box}"), ["explainer"], ["stability"]))[0]
+        shown = interval(number, *(line[f"stability{end}"] for end in ("", "_low", "_high")))
+        yield f"- Rank correlation of two maps from two seeds, {name}: {shown} ({line['stability_n']} photographs)."
+    both = read(_folders("dax300_lite0", "lime3000_lite0", boxes=False))
+    for metric in ("iou", "iou_best"):
+        lime, dax, difference, n = against(both, metric, "dax")["lime"]
+        yield (
+            f"- {COLUMNS[metric]} on EfficientNet-Lite0: `dax` with 300 queries {dax}, LIME with 3000 queries {lime}, "
+            f"difference {difference} ({n} photographs)."
+        )
+
+
+def read_every(folder: str) -> pd.DataFrame:
+    """All rows of one folder, those of each number of queries."""
+    return every_row([str(ROOT / folder)])
+
+
+def _folders(*kinds: str, boxes: bool = True) -> list[str]:
+    names = [f"{kind}_{box}" for box in BOXES for kind in kinds] if boxes else kinds
+    return [str(Path(ROOT, "docs", "results", name)) for name in names]
+
+
+def _folders_of(box: str, *kinds: str) -> list[str]:
+    return _folders(*(f"{kind}_{box}" for kind in kinds), boxes=False)
+
+
+if __name__ == "__main__":
+    main()
