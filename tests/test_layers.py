@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-METHOD = "errors types device inputs black_box segment game explainers.base"  # what an explainer is made of
+METHOD = "errors types device inputs black_box segment game explainers.base explainers.segments"  # what an explainer is made of
 MAY_IMPORT = {  # each room, from the first to the last, and those before it that it may import; its own modules beside them
     "errors": "",
     "types": "errors",
@@ -22,6 +22,7 @@ MAY_IMPORT = {  # each room, from the first to the last, and those before it tha
     "tasks": "errors types device inputs black_box",
     "explainers": "",
     "explainers.base": "errors types inputs black_box segment game",
+    "explainers.segments": "errors types inputs black_box segment game explainers.base",
     "explainers.random": METHOD,
     "explainers.dax": f"{METHOD} progress logs",
     "explainers.masking": METHOD,

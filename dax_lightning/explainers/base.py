@@ -17,7 +17,6 @@ from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import BudgetExceeded, InputError
-from dax_lightning.segment.base import Segmenter
 from dax_lightning.types import Case, Explanation
 
 KINDS = ("image", "spectrogram", "wave", "text", "table")
@@ -71,7 +70,6 @@ class Explainer(ABC):
             )
         self.black_box, self.seed = black_box, seed
 
-    segmenter: Segmenter
     budget: int | None = None
 
     def prepare(self) -> None:  # noqa: B027 -- most explainers need nothing
@@ -140,10 +138,8 @@ class Explainer(ABC):
             case: what to explain.
             target: a class id other than the case's own, if any.
         """
-        segmenter = getattr(self, "segmenter", None)
-        own = segmenter.of_case(case) if isinstance(segmenter, Segmenter) else None
         before = case.asked if target is None else 0
-        return self._counted(case.x, case.target if target is None else target, own, before)
+        return self._counted(case.x, case.target if target is None else target, self._own_parts(case), before)
 
     def rows_needed(self, x: Float[Tensor, "c *space"]) -> int | None:
         """The most rows that one explanation of ``x`` asks, its target given; ``None``: not known beforehand."""
@@ -215,9 +211,9 @@ class Explainer(ABC):
     ) -> Found:
         """The method itself; torch's global random state is seeded and belongs to it."""
 
-    def _parts(self, x: Tensor, segments: Tensor | None) -> Int[Tensor, "*space"]:
-        """The user's partition, or the segmenter's."""
-        return self.segmenter(self.black_box.input.unit(x)) if segments is None else segments
+    def _own_parts(self, case: Case) -> Int[Tensor, "*space"] | None:
+        """The partition that the case brings, where the explainer uses one."""
+        return None
 
     def _target(self, x: Tensor, target: Target | None) -> int:
         if target is None:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import InputError
-from dax_lightning.game.fill import filled, painted
+from dax_lightning.game.fill import Fill, filled, painted
 from dax_lightning.game.subsets import Perturber, level_of
+from dax_lightning.inputs.base import Input
 from dax_lightning.progress import bar
 
 TargetSpace = Literal["log_odds", "probability"]
@@ -106,10 +107,7 @@ class Game:
 
 
 def game_of(black_box: BlackBox, x: Float[Tensor, "c *space"], segments: Int[Tensor, "*levels"], perturber: Perturber) -> Game:
-    """The game in which removed segments are filled as the perturber says.
-
-    An input without space is filled with its neutral value (:meth:`~dax_lightning.inputs.base.Input.neutral`): a mean over
-    places without neighbours means nothing.
+    """The game in which removed segments are filled as the perturber says, see :func:`removed_of`.
 
     Example:
         >>> from dax_lightning.testing import QuarterBox
@@ -117,11 +115,27 @@ def game_of(black_box: BlackBox, x: Float[Tensor, "c *space"], segments: Int[Ten
         >>> game_of(QuarterBox(), x, segments, Perturber(fill="zeros")).players
         1024
     """
-    if perturber.fill == "zeros" or not black_box.input.has_space:
-        removed = black_box.input.neutral(x)
-    else:
-        removed = filled(x, segments, perturber.fill, perturber.blur_sigma)
+    removed = removed_of(black_box.input, x, segments, perturber.fill, perturber.blur_sigma)
     return Game(black_box, x, segments, removed, perturber.batch_size)
+
+
+def removed_of(
+    kind: Input, x: Float[Tensor, "c *space"], segments: Int[Tensor, "*levels"], fill: Fill, blur_sigma: float
+) -> Float[Tensor, "c *space"]:
+    """What an input of this kind looks like with every segment removed.
+
+    ``zeros`` is the kind's neutral value (:meth:`~dax_lightning.inputs.base.Input.neutral`), and so is every fill of an input
+    without space: a mean over places without neighbours means nothing.
+
+    Example:
+        >>> from dax_lightning.inputs import ImageInput
+        >>> x, segments = torch.tensor([[[0.0, 1.0]]]), torch.tensor([[0, 0]])
+        >>> removed_of(ImageInput((1, 2), channels=1), x, segments, "segment_mean", blur_sigma=0.05).tolist()
+        [[[0.5, 0.5]]]
+    """
+    if fill == "zeros" or not kind.has_space:
+        return kind.neutral(x)
+    return filled(x, segments, fill, blur_sigma)
 
 
 def ask(game: Game, perturber: Perturber, target: int, q: int, generator: torch.Generator, progress: bool = True) -> Answers:

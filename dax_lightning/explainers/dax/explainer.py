@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import InputError
-from dax_lightning.explainers.base import SPACES, Explainer, Found
+from dax_lightning.explainers.base import SPACES, Found
 from dax_lightning.explainers.dax.data import Learnable, PerturbationDataModule, Serving, grown
 from dax_lightning.explainers.dax.losses import CounterfactualLoss, DaxLoss
 from dax_lightning.explainers.dax.module import DaxModule, Recorder
 from dax_lightning.explainers.dax.networks import MaskNetwork, MlpStudent
 from dax_lightning.explainers.dax.training import Training
+from dax_lightning.explainers.segments import SegmentExplainer
 from dax_lightning.game.base import Answers, TargetSpace, check_space, game_of, same_answers
 from dax_lightning.game.subsets import Perturber
 from dax_lightning.segment.base import Segmenter
-from dax_lightning.segment.default import segmenter_for
 
 _FEW = 8  # segments; LIME's quick shift finds this few in pictures far smaller than 224 pixels
 
@@ -72,7 +72,7 @@ class Learner:
             raise InputError(f"explainer.learner.average_epochs={self.average_epochs}: it must be at least 1")
 
 
-class Distiller(Explainer):
+class Distiller(SegmentExplainer):
     """Asks about perturbed copies, and trains a student to imitate the answers; the explanation is read from what was learned.
 
     Subclasses write :meth:`_module` and :meth:`_read`. All have the same first queries, those of
@@ -103,20 +103,8 @@ class Distiller(Explainer):
         q: int = 1000,
         seed: int = 0,
     ):
-        super().__init__(black_box, seed)
-        if q < 3:
-            raise InputError(f"q={q} copies asked for; wanted at least 3, and no fewer than there are segments: try q=1000")
-        self.segmenter = segmenter or segmenter_for(black_box.input)
-        self.perturber = perturber or Perturber()
-        self.learner, self.training, self.q = learner or Learner(), training or Training(), q
-
-    def prepare(self) -> None:
-        """See :class:`Explainer`."""
-        self.segmenter.prepare()
-
-    def rows_needed(self, x: Float[Tensor, "c *space"]) -> int:
-        """See :class:`Explainer`."""
-        return self.q
+        super().__init__(black_box, segmenter, perturber, q, seed)
+        self.learner, self.training = learner or Learner(), training or Training()
 
     @property
     def asked_first(self) -> int:

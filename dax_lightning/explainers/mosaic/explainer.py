@@ -22,8 +22,8 @@ from dax_lightning.explainers.mosaic.copies import Copies, averaged_within, kept
 from dax_lightning.explainers.mosaic.cut import Cut
 from dax_lightning.explainers.mosaic.profile import MosaicTargets, check_targets, learnable
 from dax_lightning.explainers.mosaic.ridge import additive, bounded, check_size
-from dax_lightning.game.base import Game, TargetSpace, in_space
-from dax_lightning.game.fill import Fill, check_fill, filled
+from dax_lightning.game.base import Game, TargetSpace, in_space, removed_of
+from dax_lightning.game.fill import Fill, check_fill
 from dax_lightning.game.subsets import MIXED, Perturber, level_of
 from dax_lightning.segment.default import mosaic_for
 from dax_lightning.segment.mosaic import Mosaic
@@ -271,9 +271,7 @@ class MosaicDax(Distiller):
 
     def _last_fill(self, data: PerturbationDataModule, rest: Bool[Tensor, "*space"]) -> Float[Tensor, "c *space"]:
         """What fills the last copies: as the others, where ``adaptive_fill`` would leave the rest nearly as it is."""
-        if not self.black_box.input.has_space:
-            return data.game.removed
-        fill = filled(data.x, data.segments, self.adaptive_fill, self.perturber.blur_sigma)
+        fill = removed_of(self.black_box.input, data.x, data.segments, self.adaptive_fill, self.perturber.blur_sigma)
         seen = data.x[:, rest]
         if (fill[:, rest] - seen).square().mean() <= _SAME**2 * seen.var(correction=0):
             return data.game.removed

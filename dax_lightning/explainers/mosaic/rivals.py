@@ -14,11 +14,12 @@ from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import InputError
-from dax_lightning.explainers.base import Explainer, Found
+from dax_lightning.explainers.base import Found
 from dax_lightning.explainers.mosaic.copies import Copies, averaged_within, kept_minus_removed
 from dax_lightning.explainers.mosaic.cut import Cut
 from dax_lightning.explainers.mosaic.profile import MosaicTargets, check_targets, learnable
 from dax_lightning.explainers.mosaic.ridge import additive, check_size
+from dax_lightning.explainers.segments import SegmentExplainer
 from dax_lightning.explainers.surrogate.lime import weighted_ridge
 from dax_lightning.game.base import ask, game_of, same_answers
 from dax_lightning.game.subsets import MIXED, Perturber
@@ -26,7 +27,7 @@ from dax_lightning.segment.default import mosaic_for
 from dax_lightning.segment.mosaic import Mosaic
 
 
-class OnMosaic(Explainer):
+class OnMosaic(SegmentExplainer):
     """Asks about copies that lost segments of one of several partitions each; subclasses write :meth:`_map`.
 
     The map is averaged within all segments and outlines (``outlined``) and, if ``cut``, cut
@@ -56,24 +57,17 @@ class OnMosaic(Explainer):
         cut: bool = False,
         seed: int = 0,
     ):
-        super().__init__(black_box, seed)
+        self.mosaic = mosaic or mosaic_for(black_box.input)
+        super().__init__(black_box, self.mosaic.first, perturber or MIXED, q, seed)
         check_targets(targets)
-        if q < 3:
-            raise InputError(f"q={q} copies asked for; wanted at least 3: try q=1000")
         if averaged < 0:
             raise InputError(f"explainer.averaged={averaged}: wanted how many times the map is averaged, 0 or more")
-        self.mosaic, self.perturber, self.q = mosaic or mosaic_for(black_box.input), perturber or MIXED, q
-        self.segmenter = self.mosaic.first  # explain_case hands a case's own partition to those whose segmenter wants it
         self.targets: MosaicTargets = targets
         self.averaged, self.cut = averaged, cut
 
     def prepare(self) -> None:
         """See :class:`Explainer`."""
         self.mosaic.prepare()
-
-    def rows_needed(self, x: Float[Tensor, "c *space"]) -> int:
-        """See :class:`Explainer`."""
-        return self.q
 
     def _explain(
         self, x: Float[Tensor, "c *space"], target: int, generator: torch.Generator, segments: Int[Tensor, "*space"] | None

@@ -1,6 +1,7 @@
 """What the Shapley methods share: segments are the players, the black box's answer is the payoff."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -9,11 +10,11 @@ from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import InputError
-from dax_lightning.explainers.base import Explainer, Found
+from dax_lightning.explainers.base import Found
+from dax_lightning.explainers.segments import SegmentExplainer
 from dax_lightning.game.base import Game, TargetSpace, check_space, game_of, in_space
 from dax_lightning.game.subsets import ONE_SEGMENT, Perturber
 from dax_lightning.segment.base import Segmenter
-from dax_lightning.segment.default import segmenter_for
 
 
 class Payoff:
@@ -85,7 +86,7 @@ def check_rows(q: int, segments: Int[Tensor, "*space"]) -> None:
         raise InputError(f"q={q} rows for {count} segments: wanted at least {wanted}; raise q or choose a coarser segmenter")
 
 
-class SegmentShapley(Explainer):
+class SegmentShapley(SegmentExplainer):
     """Shapley values of segments; a subclass writes :meth:`_values`, how they are estimated from ``q`` rows.
 
     Args:
@@ -97,6 +98,8 @@ class SegmentShapley(Explainer):
         seed: of the sets that are drawn.
     """
 
+    fewest: ClassVar[int] = 4
+
     def __init__(
         self,
         black_box: BlackBox,
@@ -106,21 +109,9 @@ class SegmentShapley(Explainer):
         targets: TargetSpace = "probability",
         seed: int = 0,
     ):
-        super().__init__(black_box, seed)
+        super().__init__(black_box, segmenter, perturber, q, seed)
         check_space(targets)
-        if q < 4:
-            raise InputError(f"q={q} rows asked for; wanted at least 4, and 2 for each segment: try q=1000")
-        self.segmenter, self.perturber = segmenter or segmenter_for(black_box.input), perturber or Perturber()
-        self.q = q
         self.targets: TargetSpace = targets
-
-    def prepare(self) -> None:
-        """See :class:`Explainer`."""
-        self.segmenter.prepare()
-
-    def rows_needed(self, x: Float[Tensor, "c *space"]) -> int:
-        """See :class:`Explainer`."""
-        return self.q
 
     def _explain(
         self, x: Float[Tensor, "c *space"], target: int, generator: torch.Generator, segments: Int[Tensor, "*space"] | None

@@ -8,12 +8,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
-from dax_lightning.errors import InputError
-from dax_lightning.explainers.base import Explainer, Found
+from dax_lightning.explainers.base import Found
+from dax_lightning.explainers.segments import SegmentExplainer
 from dax_lightning.game.base import TargetSpace, ask, check_space, game_of, in_space, same_answers
 from dax_lightning.game.subsets import Perturber
 from dax_lightning.segment.base import Segmenter
-from dax_lightning.segment.default import segmenter_for
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Fitted:
     r2: float
 
 
-class SegmentSurrogate(Explainer):
+class SegmentSurrogate(SegmentExplainer):
     """Fits a simple model to the answers to ``q`` copies that lost random segments. Subclasses write :meth:`_fit`.
 
     The copies are those of :func:`~dax_lightning.game.base.ask` from a fresh generator, so that DAX and all surrogates with the
@@ -53,23 +52,9 @@ class SegmentSurrogate(Explainer):
         targets: TargetSpace = "probability",
         seed: int = 0,
     ):
-        super().__init__(black_box, seed)
+        super().__init__(black_box, segmenter, perturber, q, seed)
         check_space(targets)
-        if q < 3:
-            raise InputError(
-                f"q={q} copies asked for; wanted at least 3, and some times as many as there are segments: try q=1000"
-            )
-        self.segmenter, self.perturber = segmenter or segmenter_for(black_box.input), perturber or Perturber()
-        self.q = q
         self.targets: TargetSpace = targets
-
-    def prepare(self) -> None:
-        """See :class:`Explainer`."""
-        self.segmenter.prepare()
-
-    def rows_needed(self, x: Float[Tensor, "c *space"]) -> int:
-        """See :class:`Explainer`."""
-        return self.q
 
     def _explain(
         self,

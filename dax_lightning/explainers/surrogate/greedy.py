@@ -9,16 +9,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import InputError
-from dax_lightning.explainers.base import Explainer, Found
+from dax_lightning.explainers.base import Found
+from dax_lightning.explainers.segments import SegmentExplainer
 from dax_lightning.game.base import game_of
-from dax_lightning.game.subsets import Perturber
-from dax_lightning.segment.base import Segmenter
-from dax_lightning.segment.default import segmenter_for
 
 
-class Greedy(Explainer):
+class Greedy(SegmentExplainer):
     """From all segments, remove again and again the one whose removal lowers the target's score the most.
 
     What was removed earlier has the higher saliency, see :meth:`Deletion.values`. A step asks a row for each segment left; the
@@ -34,6 +31,7 @@ class Greedy(Explainer):
 
     Example:
         >>> from dax_lightning.black_box import from_function
+        >>> from dax_lightning.game.subsets import Perturber
         >>> from dax_lightning.segment.grid import Grid
         >>> box = from_function(lambda rows: rows[:, :2, :4].mean((2, 3)), size=(8, 8), multi_label=True)
         >>> x = torch.ones(3, 8, 8)
@@ -45,27 +43,6 @@ class Greedy(Explainer):
 
     name: ClassVar[str] = "greedy"
     deterministic: ClassVar[bool] = True
-
-    def __init__(
-        self,
-        black_box: BlackBox,
-        segmenter: Segmenter | None = None,
-        perturber: Perturber | None = None,
-        q: int = 1000,
-        seed: int = 0,
-    ):
-        super().__init__(black_box, seed)
-        if q < 3:
-            raise InputError(f"q={q} rows allowed; wanted at least one more than there are segments: try q=1000")
-        self.segmenter, self.perturber, self.q = segmenter or segmenter_for(black_box.input), perturber or Perturber(), q
-
-    def prepare(self) -> None:
-        """See :class:`Explainer`."""
-        self.segmenter.prepare()
-
-    def rows_needed(self, x: Float[Tensor, "c *space"]) -> int:
-        """See :class:`Explainer`; few segments take fewer rows."""
-        return self.q
 
     def _explain(
         self,
