@@ -100,7 +100,7 @@ python train.py experiment=table2 comparison=mosaic data=DIR hydra.mode=RUN blac
   black_box.engine=openvino q=1000 limit=54
 python train.py experiment=table3 data=DIR hydra.mode=RUN black_box=lite0 black_box.engine=openvino q=1000 limit=54
 python train.py experiment=table2 comparison=mosaic only=correct data=DIR hydra.mode=RUN black_box=lite0 q=1000 ids=FILE
-python train.py experiment=table2 task=coco task.min_classes=1 only=correct ids=null limit=999 data=DIR \\
+python train.py experiment=table2 task=coco task.in_view.min_classes=1 only=correct ids=null limit=999 data=DIR \\
   hydra.mode=RUN q=1000 +metric@metrics.deletion=deletion +metric@metrics.insertion=insertion
 python train.py experiment=table2 only=all ids=FILE data=DIR hydra.mode=RUN black_box=lite0 q=1000 limit=99 \\
   '~metrics.iou_wrong_label' +metric@metrics.deletion=deletion +metric@metrics.insertion=insertion

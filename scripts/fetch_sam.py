@@ -4,13 +4,13 @@ import sys
 from collections.abc import Sequence
 
 from dax_lightning.errors import InputError
-from dax_lightning.segment.sam import Sam
+from dax_lightning.segment.sam import Download, Sam
 
 
 def main(arguments: Sequence[str], url: str | None = None) -> int:
     """Fetch one checkpoint into the cache; 0 when it is there, 2 when it could not be fetched."""
     try:
-        Sam(model_type=arguments[0] if arguments else "vit_b", url=url).prepare()
+        Sam(model_type=arguments[0] if arguments else "vit_b", download=Download(url=url)).prepare()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -14,6 +14,7 @@ from timm.data.imagenet_info import ImageNetInfo
 from dax_lightning.black_box import ImageInput, from_function
 from dax_lightning.errors import InputError
 from dax_lightning.tasks import Coco
+from dax_lightning.tasks.coco import InView
 from dax_lightning.tasks.coco_files import NAMES
 from dax_lightning.tasks.imagenet import ALIASES, IMAGENET, meanings
 from dax_lightning.tasks.voc import CLASSES as VOC_CLASSES
@@ -89,27 +90,29 @@ def test_the_truth_is_cut_as_the_photograph_is(yolo):
 
 
 def test_what_is_out_of_view_is_no_case(yolo):
-    with pytest.raises(InputError, match=r"shows 2 of the 3 COCO classes .* lower task.min_share"):
-        Coco(box_of(size=(40, 40)), str(yolo), min_share=0.4)
-    assert len(Coco(box_of(), str(yolo), min_share=0.17)) == 4
+    with pytest.raises(InputError, match=r"shows 2 of the 3 COCO classes .* lower task.in_view.min_share"):
+        Coco(box_of(size=(40, 40)), str(yolo), in_view=InView(min_share=0.4))
+    assert len(Coco(box_of(), str(yolo), in_view=InView(min_share=0.17))) == 4
     with pytest.raises(InputError, match="shows 2"):
-        Coco(box_of(), str(yolo), min_share=0.2)  # the cat covers 18 %
+        Coco(box_of(), str(yolo), in_view=InView(min_share=0.2))  # the cat covers 18 %
 
 
 def test_photographs_of_a_single_thing_where_they_are_asked_for(yolo):
-    assert Coco(box_of(), str(yolo), min_classes=1).keys() == ["a_cat", "a_dog", "b_cat", "d_cat", "d_dog"]
-    assert Coco(box_of(), str(yolo), min_share=0.2, min_classes=1).keys() == ["a_dog", "d_dog"]
-    greener = Coco(box_of(), str(yolo), min_share=0.2, min_score=0.1, min_classes=1)  # where red is none, a dog is seen
+    assert Coco(box_of(), str(yolo), in_view=InView(min_classes=1)).keys() == ["a_cat", "a_dog", "b_cat", "d_cat", "d_dog"]
+    assert Coco(box_of(), str(yolo), in_view=InView(min_share=0.2, min_classes=1)).keys() == ["a_dog", "d_dog"]
+    greener = Coco(
+        box_of(), str(yolo), in_view=InView(min_share=0.2, min_score=0.1, min_classes=1)
+    )  # where red is none, a dog is seen
     assert greener.keys() == ["d_dog"]
     with pytest.raises(InputError, match="shows 3 of the 3 COCO classes"):
-        Coco(box_of(), str(yolo), min_classes=3)
+        Coco(box_of(), str(yolo), in_view=InView(min_classes=3))
     with pytest.raises(InputError, match="min_classes=0: wanted 1 or more"):
-        Coco(box_of(), str(yolo), min_classes=0)
+        Coco(box_of(), str(yolo), in_view=InView(min_classes=0))
 
 
 def test_min_score_leaves_classes_that_the_black_box_sees(yolo):
     with pytest.raises(InputError, match="shows 2"):
-        Coco(box_of(), str(yolo), min_score=0.1)  # red photographs are no dogs at all
+        Coco(box_of(), str(yolo), in_view=InView(min_score=0.1))  # red photographs are no dogs at all
 
 
 def test_both_layouts_say_the_same(yolo, tmp_path_factory):
@@ -290,7 +293,7 @@ def test_refused(yolo, tmp_path_factory):
     with pytest.raises(InputError, match="image_set=val2017: choose one of train2017"):
         Coco(box_of(), str(yolo), "val2017")
     with pytest.raises(InputError, match="min_share=2"):
-        Coco(box_of(), str(yolo), min_share=2.0)
+        Coco(box_of(), str(yolo), in_view=InView(min_share=2.0))
     with pytest.raises(InputError, match="shows 2 of the 0 COCO classes"):
         Coco(box_of(None), str(yolo))
     root = official(tmp_path_factory.mktemp("broken"))

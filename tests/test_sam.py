@@ -5,7 +5,7 @@ import random
 import re
 import sys
 import threading
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -19,7 +19,7 @@ from segment_anything.modeling import Sam as SamNetwork
 from skimage import data, transform
 
 from dax_lightning.errors import InputError
-from dax_lightning.segment.sam import ADDRESS, CHECKPOINTS, Sam, fetch, masks_to_partition
+from dax_lightning.segment.sam import ADDRESS, CHECKPOINTS, Download, Sam, fetch, masks_to_partition
 
 CONF = Path(__file__).parents[1] / "conf" / "segmenter" / "sam.yaml"
 SMALL = np.asarray(transform.resize(data.astronaut()[:400, 50:450], (64, 48), anti_aliasing=True))
@@ -65,8 +65,14 @@ def checkpoint(tmp_path_factory):
     return file
 
 
+def of(**settings):
+    """A Sam; settings of its Download stand beside its own."""
+    download = {field.name: settings.pop(field.name) for field in fields(Download) if field.name in settings}
+    return Sam(download=Download(**download), **settings)
+
+
 def sam(**settings):
-    return Sam(points_per_side=4, pred_iou_thresh=0, stability_score_thresh=0, min_size=10, **settings)
+    return of(points_per_side=4, pred_iou_thresh=0, stability_score_thresh=0, min_size=10, **settings)
 
 
 def digest(file):
@@ -208,7 +214,7 @@ def test_segments_are_cached_by_input_settings_and_weights(checkpoint, tmp_path,
         patch.setattr(torch, "load", lambda *_, **__: pytest.fail("the model was loaded again"))
         assert torch.equal(sam(checkpoint=checkpoint)(PHOTO), first)
         assert torch.equal(sam(checkpoint=copy)(PHOTO), first)  # where the weights lie doesn't matter
-        assert torch.equal(sam(sha256=digest(checkpoint), download=False)(PHOTO), first)  # nor if they are still there
+        assert torch.equal(sam(sha256=digest(checkpoint), allowed=False)(PHOTO), first)  # nor if they are still there
     assert len(list(kept.iterdir())) == 1
     replace(sam(checkpoint=checkpoint), min_size=9)(PHOTO)
     assert len(list(kept.iterdir())) == 2
@@ -221,15 +227,15 @@ def test_segments_are_cached_by_input_settings_and_weights(checkpoint, tmp_path,
 def test_the_cache_knows_all_that_changes_segments_and_nothing_else(checkpoint):
     changed = [{}, {"model_type": "vit_l"}, {"sha256": "0" * 64}, {"checkpoint": checkpoint}, {"points_per_side": 31}]
     changed += [{"pred_iou_thresh": 0.5}, {"stability_score_thresh": 0.5}, {"min_size": 1}]
-    assert len({Sam(**settings)._fingerprint() for settings in changed}) == len(changed)
+    assert len({of(**settings)._fingerprint() for settings in changed}) == len(changed)
     same = [
         {},
-        {"download": False},
+        {"allowed": False},
         {"url": "https://mirror/sam.pth"},
         {"cache_dir": "elsewhere"},
         {"sha256": CHECKPOINTS["vit_b"][1]},
     ]
-    assert len({Sam(**settings)._fingerprint() for settings in same}) == 1
+    assert len({of(**settings)._fingerprint() for settings in same}) == 1
 
 
 def test_sam_pickles_without_its_model(checkpoint, tmp_path):
@@ -249,7 +255,7 @@ def test_no_mask_good_enough_says_what_to_try(checkpoint):
 
 def test_sam_refuses_a_wrong_input_before_it_loads_anything():
     with pytest.raises(InputError, match="NaN"):
-        sam(download=False)(torch.full((3, 8, 8), torch.nan))
+        sam(allowed=False)(torch.full((3, 8, 8), torch.nan))
 
 
 @pytest.mark.parametrize(
@@ -260,9 +266,9 @@ def test_sam_refuses_a_wrong_input_before_it_loads_anything():
             {"checkpoint": "away.pth"},
             "no SAM checkpoint at away.pth; segmenter.checkpoint must name a file such as sam_vit_b_01ec64",
         ),
-        ({"url": "ftp://host/file"}, "segmenter.url='ftp://host/file'; wanted an address that begins with http"),
+        ({"url": "ftp://host/file"}, "segmenter.download.url='ftp://host/file'; wanted an address that begins with http"),
         ({"url": "http:///file"}, "wanted an address"),
-        ({"sha256": "01ec64"}, "segmenter.sha256='01ec64'; wanted 64 hexadecimal digits"),
+        ({"sha256": "01ec64"}, "segmenter.download.sha256='01ec64'; wanted 64 hexadecimal digits"),
         ({"points_per_side": 0}, "segmenter.points_per_side=0; wanted a whole number"),
         ({"pred_iou_thresh": 1.1}, "segmenter.pred_iou_thresh=1.1; wanted a number at least 0 and at most 1"),
         ({"stability_score_thresh": -0.1}, "segmenter.stability_score_thresh=-0.1"),
@@ -274,7 +280,7 @@ def test_sam_refuses_a_wrong_input_before_it_loads_anything():
 )
 def test_a_wrong_setting_is_refused_at_construction(settings, message):
     with pytest.raises(InputError, match=message):
-        Sam(**settings)
+        of(**settings)
 
 
 def test_without_segment_anything_the_extra_is_named(monkeypatch):
@@ -375,7 +381,7 @@ def test_the_checkpoint_is_downloaded_once(server, checkpoint, tmp_path):
     segments = sam(**settings)(PHOTO)
     assert torch.equal(segments, sam(checkpoint=checkpoint, cache_dir=tmp_path / "other")(PHOTO))
     sam(**settings)(PHOTO.flip(2))
-    sam(**settings, download=False).prepare()
+    sam(**settings, allowed=False).prepare()
     assert server.asked == ["/tiny.pth"]
     folder = tmp_path / "cache" / "dax_lightning"
     assert sorted(file.name for file in folder.iterdir()) == ["segments", "tiny.pth"]
@@ -385,8 +391,8 @@ def test_the_checkpoint_is_downloaded_once(server, checkpoint, tmp_path):
 def test_a_downloaded_checkpoint_that_was_damaged_is_downloaded_again(server, checkpoint, tmp_path):
     settings = {"url": server.url + "tiny.pth", "sha256": digest(checkpoint), "cache_dir": tmp_path}
     (tmp_path / "tiny.pth").write_text("damaged")
-    with pytest.raises(InputError, match=r"tiny.pth has another SHA-256 than wanted, and segmenter.download=false"):
-        sam(**settings, download=False).prepare()
+    with pytest.raises(InputError, match=r"tiny.pth has another SHA-256 than wanted, and segmenter.download.allowed=false"):
+        sam(**settings, allowed=False).prepare()
     sam(**settings).prepare()
     assert digest(tmp_path / "tiny.pth") == digest(checkpoint)
 
@@ -421,8 +427,8 @@ def test_without_a_network_one_line_names_file_address_and_key(nowhere, tmp_path
 
 
 def test_without_leave_to_download_nothing_is_asked(server, tmp_path):
-    with pytest.raises(InputError, match=r"is not there, and segmenter.download=false") as caught:
-        sam(download=False, url=server.url + "tiny.pth", cache_dir=tmp_path).prepare()
+    with pytest.raises(InputError, match=r"is not there, and segmenter.download.allowed=false") as caught:
+        sam(allowed=False, url=server.url + "tiny.pth", cache_dir=tmp_path).prepare()
     assert_says_how_to_go_on(str(caught.value), server.url + "tiny.pth", tmp_path / "tiny.pth")
     assert server.asked == []
 
@@ -430,7 +436,7 @@ def test_without_leave_to_download_nothing_is_asked(server, tmp_path):
 def test_the_official_file_is_asked_for_by_default(tmp_path):
     for model_type, (name, sha256) in CHECKPOINTS.items():
         with pytest.raises(InputError) as caught:
-            Sam(model_type=model_type, download=False, cache_dir=tmp_path).prepare()
+            of(model_type=model_type, allowed=False, cache_dir=tmp_path).prepare()
         assert_says_how_to_go_on(str(caught.value), ADDRESS + name, tmp_path / name)
         assert re.fullmatch("[0-9a-f]{64}", sha256)
 

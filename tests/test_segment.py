@@ -392,8 +392,12 @@ class Slow(Segmenter):
     """Cuts at a value, and writes down that it was called."""
 
     cut: float = 0.5
-    cache_dir: str | Path | None = None
+    folder: str | Path | None = None
     cached: ClassVar[bool] = True
+
+    @property
+    def cache_dir(self):
+        return self.folder
 
     def _segment(self, x):
         CALLS.append(self.cut)
@@ -409,20 +413,20 @@ def calls_of(segmenter, x=X):
 
 
 def test_segments_are_cached_by_content(tmp_path):
-    assert calls_of(Slow(cache_dir=tmp_path)) == ([[0, 1, 1]], 1)
-    assert calls_of(Slow(cache_dir=tmp_path), X.clone()) == ([[0, 1, 1]], 0)
-    assert calls_of(Slow(cache_dir=tmp_path), X.flip(2)) == ([[1, 1, 0]], 1)
-    assert calls_of(Slow(0.7, cache_dir=tmp_path)) == ([[0, 0, 1]], 1)
-    assert calls_of(Slow(cache_dir=tmp_path), X.reshape(1, 3, 1)) == ([[0], [1], [1]], 1)
-    assert calls_of(Slow(cache_dir=tmp_path), X.double()) == ([[0, 1, 1]], 1)
-    assert calls_of(Slow(cache_dir=tmp_path)) == ([[0, 1, 1]], 0)  # none of these took its place
+    assert calls_of(Slow(folder=tmp_path)) == ([[0, 1, 1]], 1)
+    assert calls_of(Slow(folder=tmp_path), X.clone()) == ([[0, 1, 1]], 0)
+    assert calls_of(Slow(folder=tmp_path), X.flip(2)) == ([[1, 1, 0]], 1)
+    assert calls_of(Slow(0.7, folder=tmp_path)) == ([[0, 0, 1]], 1)
+    assert calls_of(Slow(folder=tmp_path), X.reshape(1, 3, 1)) == ([[0], [1], [1]], 1)
+    assert calls_of(Slow(folder=tmp_path), X.double()) == ([[0, 1, 1]], 1)
+    assert calls_of(Slow(folder=tmp_path)) == ([[0, 1, 1]], 0)  # none of these took its place
     assert sorted({file.suffix for file in (tmp_path / "segments").iterdir()}) == [".npz"]
 
 
 def test_cached_segments_of_a_turned_input_are_its_own(tmp_path):
     x = torch.tensor([[[0.1, 0.6], [0.2, 0.9]]])
-    assert calls_of(Slow(cache_dir=tmp_path), x) == ([[0, 1], [0, 1]], 1)
-    assert calls_of(Slow(cache_dir=tmp_path), x.mT) == ([[0, 0], [1, 1]], 1)  # same memory, other order
+    assert calls_of(Slow(folder=tmp_path), x) == ([[0, 1], [0, 1]], 1)
+    assert calls_of(Slow(folder=tmp_path), x.mT) == ([[0, 0], [1, 1]], 1)  # same memory, other order
 
 
 def write_npz(file, name, array):
@@ -432,7 +436,7 @@ def write_npz(file, name, array):
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "shape", "one", "gap", "name"])
 def test_a_broken_cache_file_is_made_again(tmp_path, damage):
-    Slow(cache_dir=tmp_path)(X)
+    Slow(folder=tmp_path)(X)
     (file,) = (tmp_path / "segments").iterdir()
     whole = file.read_bytes()
     if damage in ("cut", "empty", "text"):
@@ -441,20 +445,20 @@ def test_a_broken_cache_file_is_made_again(tmp_path, damage):
         array = {"shape": [[0], [1]], "one": [[0, 0, 0]], "gap": [[0, 2, 2]], "name": [[0, 1, 1]]}[damage]
         name = "other" if damage == "name" else "segments"
         write_npz(file, name, array)
-    assert calls_of(Slow(cache_dir=tmp_path)) == ([[0, 1, 1]], 1)
-    assert calls_of(Slow(cache_dir=tmp_path)) == ([[0, 1, 1]], 0)
+    assert calls_of(Slow(folder=tmp_path)) == ([[0, 1, 1]], 1)
+    assert calls_of(Slow(folder=tmp_path)) == ([[0, 1, 1]], 0)
 
 
 def test_a_cache_that_cant_be_written_is_only_a_warning(tmp_path, caplog):
     (tmp_path / "file").touch()
     with caplog.at_level(logging.WARNING):
-        assert calls_of(Slow(cache_dir=tmp_path / "file")) == ([[0, 1, 1]], 1)
+        assert calls_of(Slow(folder=tmp_path / "file")) == ([[0, 1, 1]], 1)
     assert "segments are not cached" in caplog.text
 
 
 def test_a_single_segment_is_not_cached(tmp_path):
     with pytest.raises(InputError, match="found 1 segment"):
-        Slow(cut=2.0, cache_dir=tmp_path)(X)
+        Slow(cut=2.0, folder=tmp_path)(X)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -56,7 +56,14 @@ _TEXT = {  # paths and names: read as they are written, whatever Hydra's grammar
     *("input", "masks", "data", "ids", "heads", "target"),
     *("task.input", "task.masks", "task.root", "task.ids", "task.target", "task.image_set"),
     *("black_box.model", "black_box.weights", "black_box.classes", "black_box.head", "black_box.function", "black_box.factory"),
-    *("segmenter.path", "segmenter.checkpoint", "segmenter.url", "segmenter.cache_dir", "logger.project", "logger.name"),
+    *(
+        "segmenter.path",
+        "segmenter.checkpoint",
+        "segmenter.download.url",
+        "segmenter.download.cache_dir",
+        "logger.project",
+        "logger.name",
+    ),
     *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"),
 }
 _PAPERS = ("v1", "v2", "v3")  # losses of the paper's DAX

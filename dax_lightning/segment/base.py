@@ -43,7 +43,11 @@ class Segmenter(ABC):
     axes: ClassVar[int | None] = 2
     cached: ClassVar[bool] = False
     remedy: ClassVar[str] = "segmenter=grid"
-    cache_dir: str | Path | None = None
+
+    @property
+    def cache_dir(self) -> str | Path | None:
+        """See above."""
+        return None
 
     @final
     def __call__(self, x: Float[Tensor, "c *space"]) -> Int[Tensor, "*space"]:

@@ -36,6 +36,38 @@ CHECKPOINTS = {
 
 
 @dataclass(frozen=True)
+class Download:
+    """Where SAM's checkpoint comes from, and where it is kept.
+
+    Args:
+        allowed: whether a missing official checkpoint may be downloaded.
+        url: where to download from instead of the official address (a mirror); http or https.
+        sha256: the checkpoint's digest, 64 hexadecimal digits; ``None`` is the official one, or, for a checkpoint of your own,
+            any.
+        cache_dir: folder for checkpoints and segments; ``None`` is ``$XDG_CACHE_HOME/dax_lightning`` or
+            ``~/.cache/dax_lightning``.
+
+    Raises:
+        InputError: no such address, or no digest.
+
+    Example:
+        >>> Download(allowed=False).url is None
+        True
+    """
+
+    allowed: bool = True
+    url: str | None = None
+    sha256: str | None = None
+    cache_dir: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.url is not None and not (re.match("https?://[^/]", self.url) and self.url.isascii()):
+            raise InputError(f"segmenter.download.url={self.url!r}; wanted an address that begins with http:// or https://")
+        if self.sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", self.sha256):
+            raise InputError(f"segmenter.download.sha256={self.sha256!r}; wanted 64 hexadecimal digits")
+
+
+@dataclass(frozen=True)
 class Sam(Segmenter):
     """Segment Anything's automatic masks, made into a partition by :func:`masks_to_partition`.
 
@@ -47,16 +79,12 @@ class Sam(Segmenter):
     Args:
         model_type: size of the network: ``vit_b`` (375 MB), ``vit_l`` (1.2 GB) or ``vit_h`` (2.6 GB).
         checkpoint: a ``.pth`` file of that size; ``None`` takes the official one from the cache, or downloads it.
-        download: whether a missing official checkpoint may be downloaded.
-        url: where to download from instead of the official address (a mirror); http or https.
-        sha256: the checkpoint's digest, 64 hexadecimal digits; ``None`` is the official one, or, for ``checkpoint``, any.
+        download: where it comes from otherwise, and where it and the segments are kept.
         points_per_side: points on each side of the grid of prompts, at least 1; higher finds more segments, takes longer.
         pred_iou_thresh: masks of lower quality by SAM's own estimate are left out, in [0, 1]; lower means more segments.
         stability_score_thresh: masks that move more with the cut-off are left out, in [0, 1]; lower means more segments.
         min_size: pieces of fewer pixels join a neighbour, at least 1.
         device: where SAM runs: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
-        cache_dir: folder for checkpoints and segments; ``None`` is ``$XDG_CACHE_HOME/dax_lightning`` or
-            ``~/.cache/dax_lightning``.
 
     Raises:
         InputError: a setting is out of range, segment-anything is not installed, or there is no such checkpoint. At the first
@@ -69,15 +97,12 @@ class Sam(Segmenter):
 
     model_type: str = "vit_b"
     checkpoint: str | Path | None = None
-    download: bool = True
-    url: str | None = None
-    sha256: str | None = None
+    download: Download = Download()
     points_per_side: int = 32
     pred_iou_thresh: int | float = 0.88
     stability_score_thresh: int | float = 0.95
     min_size: int = 50
     device: str = "auto"
-    cache_dir: str | Path | None = None
 
     cached: ClassVar[bool] = True
     remedy: ClassVar[str] = (
@@ -92,16 +117,17 @@ class Sam(Segmenter):
                 f"no SAM checkpoint at {self.checkpoint}; "
                 f"segmenter.checkpoint must name a file such as {CHECKPOINTS[self.model_type][0]}"
             )
-        if self.url is not None and not (re.match("https?://[^/]", self.url) and self.url.isascii()):
-            raise InputError(f"segmenter.url={self.url!r}; wanted an address that begins with http:// or https://")
-        if self.sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", self.sha256):
-            raise InputError(f"segmenter.sha256={self.sha256!r}; wanted 64 hexadecimal digits")
         check_count("points_per_side", self.points_per_side, least=1)
         check_number("pred_iou_thresh", self.pred_iou_thresh, least=0, most=1)
         check_number("stability_score_thresh", self.stability_score_thresh, least=0, most=1)
         check_count("min_size", self.min_size, least=1)
         pick_device(self.device)
         _segment_anything()
+
+    @property
+    def cache_dir(self) -> str | Path | None:
+        """See :class:`Download`."""
+        return self.download.cache_dir
 
     def __getstate__(self) -> dict[str, Any]:  # the settings only: the model is loaded again where it is unpickled
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -114,10 +140,10 @@ class Sam(Segmenter):
         """
         if self.checkpoint is None:
             self._fetch()
-        elif self.sha256 is not None and self._digest != self.sha256.lower():
+        elif self.download.sha256 is not None and self._digest != self.download.sha256.lower():
             raise InputError(
-                f"SAM checkpoint {self.checkpoint} has SHA-256 {self._digest}, wanted {self.sha256.lower()}: "
-                "give another segmenter.checkpoint, or segmenter.sha256=null"
+                f"SAM checkpoint {self.checkpoint} has SHA-256 {self._digest}, wanted {self.download.sha256.lower()}: "
+                "give another segmenter.checkpoint, or segmenter.download.sha256=null"
             )
 
     def _segment(self, x: Float[Tensor, "c h w"]) -> Int[Tensor, "h w"]:
@@ -131,7 +157,7 @@ class Sam(Segmenter):
 
     @property
     def _address(self) -> str:
-        return self.url or ADDRESS + CHECKPOINTS[self.model_type][0]
+        return self.download.url or ADDRESS + CHECKPOINTS[self.model_type][0]
 
     @property
     def _file(self) -> Path:
@@ -146,7 +172,7 @@ class Sam(Segmenter):
         """SHA-256 of the checkpoint; without ``checkpoint`` it is known before there is a file."""
         if self.checkpoint is not None:
             return _sha256(self._file)
-        return (self.sha256 or CHECKPOINTS[self.model_type][1]).lower()
+        return (self.download.sha256 or CHECKPOINTS[self.model_type][1]).lower()
 
     @cached_property
     def _generator(self) -> Any:
@@ -161,11 +187,11 @@ class Sam(Segmenter):
 
     def _fetch(self) -> None:
         remedy = f"fetch {self._address} by other means and give segmenter.checkpoint=FILE, or try segmenter=quickshift"
-        if not self.download:
+        if not self.download.allowed:
             if self._file.is_file() and _sha256(self._file) == self._digest:
                 return
             state = "has another SHA-256 than wanted" if self._file.is_file() else "is not there"
-            raise InputError(f"SAM's checkpoint {self._file} {state}, and segmenter.download=false: {remedy}")
+            raise InputError(f"SAM's checkpoint {self._file} {state}, and segmenter.download.allowed=false: {remedy}")
         try:
             fetch(self._address, self._file, self._digest)
         except InputError as error:

@@ -1,6 +1,7 @@
 """COCO: photographs of several things, so that the map must follow the class asked for, or of single things too."""
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,8 +17,39 @@ from dax_lightning.tasks.imagenet import IMAGENET, meanings
 from dax_lightning.types import Case
 
 
+@dataclass(frozen=True)
+class InView:
+    """When a class counts as in view, and how many a photograph must have.
+
+    Args:
+        min_share: of the view that a class must cover, 0 to 1.
+        min_score: probability that the target must have, 0 to 1; over 0, classes below it do not count as known in that
+            photograph (one row each). Over ImageNet's classes many things beside the main one have next to none.
+        min_classes: known classes that must be in view for a photograph to count; 1: photographs of a single thing are cases too.
+
+    Raises:
+        InputError: a share or score outside [0, 1], or ``min_classes`` under 1.
+
+    Example:
+        >>> InView(min_classes=1).min_share
+        0.01
+    """
+
+    min_share: float = 0.01
+    min_score: float = 0.0
+    min_classes: int = 2
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.min_share <= 1 and 0 <= self.min_score <= 1):
+            raise InputError(f"task.in_view.min_share={self.min_share}, task.in_view.min_score={self.min_score}: both are 0 to 1")
+        if self.min_classes < 1:
+            raise InputError(
+                f"task.in_view.min_classes={self.min_classes}: wanted 1 or more; 1 takes photographs of single things too"
+            )
+
+
 class Coco(Task):
-    """A case for each class in view, in photographs where the black box knows ``min_classes`` or more classes in view.
+    """A case for each class in view, in photographs where the black box knows several classes in view.
 
     The truth is the union of the class's objects; its crowds are in ``Case.ignore``. A black box with ImageNet's 1000 classes
     knows 59 of COCO's 80 (:mod:`~dax_lightning.tasks.imagenet` says by which), another one those that it has by name. The
@@ -32,16 +64,13 @@ class Coco(Task):
         root: a folder of COCO (``annotations/instances_SET.json``, images in ``SET/`` or ``images/SET/``), or with YOLO's
             polygons in ``labels/SET/*.txt`` and images in ``images/SET/``.
         image_set: the SET, such as val2017; ``None``: the only one there.
-        min_share: of the view that a class must cover to be in view, 0 to 1.
-        min_score: probability that the target must have; over 0, classes below it do not count as known in that photograph
-            (one row each). Over ImageNet's classes many things beside the main one have next to none.
-        min_classes: known classes that must be in view for a photograph to count; 1: photographs of a single thing are cases too.
+        in_view: which classes are in view, and how many must be.
         target: see :class:`Task`.
         limit: see :class:`Task`; cases, not photographs.
         only: see :class:`Task`; right is any class that means the case's object, which is explained in any case.
 
     Raises:
-        InputError: not this layout, no such target, a share or score outside [0, 1], ``min_classes`` under 1, or no photograph
+        InputError: not this layout, no such target, or no photograph
             with so many classes that the black box knows; from ``task[i]``, a damaged or missing photograph or label file.
 
     Example:
@@ -66,21 +95,12 @@ class Coco(Task):
         black_box: BlackBox,
         root: str | None = None,
         image_set: str | None = None,
-        min_share: float = 0.01,
-        min_score: float = 0.0,
-        min_classes: int = 2,
+        in_view: InView = InView(),
         target: int | str | None = None,
         limit: int | None = None,
         only: Only = "all",
     ):
-        if not (0 <= min_share <= 1 and 0 <= min_score <= 1):
-            raise InputError(f"task.min_share={min_share}, task.min_score={min_score}: both are 0 to 1")
-        if min_classes < 1:
-            raise InputError(
-                f"task.min_classes={min_classes}: wanted 1 or more; with 1, a photograph of a single thing is a case too"
-            )
-        self.root, self.image_set, self.min_classes = root, image_set, min_classes
-        self.min_share, self.min_score = min_share, min_score
+        self.root, self.image_set, self.in_view = root, image_set, in_view
         self._sources: dict[str, tuple[Annotated, str] | InputError] = {}  # of each key that was looked at
         self._known = _known(black_box)
         super().__init__(black_box, self._in_input(), target, limit, only)
@@ -89,9 +109,9 @@ class Coco(Task):
         if self._keys:
             return super()._nothing_left()
         return (
-            f"no photograph of task.root={self.root} shows {self.min_classes} of the {len(self._known)} COCO classes that the "
-            "black box knows: give a black box with COCO's or ImageNet's classes, or lower task.min_share, task.min_score or "
-            "task.min_classes"
+            f"no photograph of task.root={self.root} shows {self.in_view.min_classes} of the {len(self._known)} COCO classes "
+            "that the black box knows: give a black box with COCO's or ImageNet's classes, or lower task.in_view.min_share, "
+            "task.in_view.min_score or task.in_view.min_classes"
         )
 
     def _in_input(self) -> Iterator[str]:
@@ -109,14 +129,14 @@ class Coco(Task):
             names = self._in_photograph(photograph)
         except InputError as error:
             return [(stem, error)]
-        return [(f"{stem}_{name}", (photograph, name)) for name in names] if len(names) >= self.min_classes else []
+        return [(f"{stem}_{name}", (photograph, name)) for name in names] if len(names) >= self.in_view.min_classes else []
 
     def _in_photograph(self, photograph: Annotated) -> list[str]:
-        names = [name for name in self._candidates(photograph) if self._share(photograph, name) >= self.min_share]
-        if len(names) < self.min_classes or not self.min_score:
+        names = [name for name in self._candidates(photograph) if self._share(photograph, name) >= self.in_view.min_share]
+        if len(names) < self.in_view.min_classes or not self.in_view.min_score:
             return names
         answer = self._answer(self._x(photograph))
-        return [name for name in names if answer[list(self._known[name])].max() >= self.min_score]
+        return [name for name in names if answer[list(self._known[name])].max() >= self.in_view.min_score]
 
     def _candidates(self, photograph: Annotated) -> list[str]:
         """Classes that the black box knows and that are outlined, every object of them."""
