@@ -52,13 +52,11 @@ def explain(
         (torch.Size([32, 32]), 100)
     """
     if isinstance(method, Explainer):
-        return method.explain(method.black_box.input.prepare(image), target)
+        return method.explain(image, target)
     box = _black_box(model, size)
     make = _method(method)
     known = inspect.signature(make).parameters
-    return make(box, **{name: value for name, value in (("q", q), ("seed", seed)) if name in known}).explain(
-        box.input.prepare(image), target
-    )
+    return make(box, **{name: value for name, value in (("q", q), ("seed", seed)) if name in known}).explain(image, target)
 
 
 def _black_box(model: Any, size: Any) -> BlackBox:

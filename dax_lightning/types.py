@@ -7,6 +7,7 @@ import hashlib
 import html
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,28 @@ from dax_lightning.errors import InputError
 
 
 @dataclass(frozen=True)
+class Sound:
+    """A recording, or a part of one.
+
+    Args:
+        wave: pressure over time, in [-1, 1].
+        rate: samples a second.
+
+    Example:
+        >>> Sound(torch.zeros(1, 16000), 8000).seconds
+        2.0
+    """
+
+    wave: Float[Tensor, "c time"]
+    rate: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts."""
+        return self.wave.shape[-1] / self.rate
+
+
+@dataclass(frozen=True)
 class Case:
     """One input to explain, as the black box sees it.
 
@@ -34,6 +57,8 @@ class Case:
         segments: a partition that comes with the case (ids 0 to j - 1), if any.
         wrong: a class id whose object is not in the picture, if one is known.
         asked: rows that the task asked to find the target; they count as the explanation's.
+        sound: the recording that ``x`` was made from, if it is one.
+        layers: name → more that is known of each place, 0 to 1, such as where the clip is audible.
     """
 
     key: str
@@ -44,6 +69,8 @@ class Case:
     segments: Int[Tensor, "*space"] | None = None
     wrong: int | None = None
     asked: int = 0
+    sound: Sound | None = None
+    layers: Mapping[str, Float[Tensor, "*space"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,6 +92,8 @@ class Explanation:
         target_name: the target in words.
         kind: the input's kind, as in :class:`~dax_lightning.inputs.Input`. Empty: its shape tells.
         labels: a text's words or a table row's features, one a place.
+        sound: the recording that was explained, if it is one. :meth:`save` leaves it out: a run writes it as a file of its own.
+        step: seconds from one place to the next along the last axis, of sounds.
 
     Example:
         >>> import tempfile
@@ -91,6 +120,8 @@ class Explanation:
     target_name: str = ""
     kind: str = ""
     labels: tuple[str, ...] = ()
+    sound: Sound | None = None
+    step: float | None = None
 
     def __repr__(self) -> str:
         name = f" {self.target_name!r}" if self.target_name else ""
@@ -143,7 +174,9 @@ class Explanation:
             arrays["segments"] = self.segments.cpu().numpy().astype(np.int32)
         if self.epochs is not None:
             arrays["epochs"] = self.epochs.cpu().numpy().astype(np.float32)
-        said = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("saliency", "segments", "epochs", "x")}
+        said = {
+            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("saliency", "segments", "epochs", "x", "sound")
+        }
         said["saved"] = datetime.now(UTC).isoformat(timespec="seconds")
         if self.x is not None:
             x = self.x.detach().cpu().numpy().astype(np.float32)

@@ -614,7 +614,7 @@ def test_sam_without_weights_or_network_asks_nothing(run, photo, tmp_path, monke
     run.refused(
         "sam.pth failed.*segmenter.checkpoint",
         photo,
-        "segmenter.url=http://127.0.0.1:9/sam.pth",
+        "segmenter.download.url=http://127.0.0.1:9/sam.pth",
         settings=["segmenter=sam"],
     )
     assert not (run.folder / "rows.csv").exists()

@@ -216,8 +216,8 @@ def test_one_segment_is_refused_and_a_users_partition_is_used(name, noisy_image)
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: KernelShap(QuarterBox(), q=3), "q=3 rows"),
-        (lambda: Shapley(QuarterBox(), q=3), "q=3 rows"),
+        (lambda: KernelShap(QuarterBox(), q=3), "q=3 copies asked for; wanted at least 4"),
+        (lambda: Shapley(QuarterBox(), q=3), "q=3 copies asked for; wanted at least 4"),
         (lambda: PartitionShap(QuarterBox(), q=3), "q=3 must be at least 4"),
         (lambda: PartitionShap(QuarterBox(), batch_size=1), "batch_size=1 at least 2"),
     ],

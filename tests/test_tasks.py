@@ -65,6 +65,7 @@ def test_yaml_has_the_parameters_and_their_defaults(file):
     values: Any = OmegaConf.to_container(top.task, resolve=True)
     cls = get_class(values.pop("_target_"))
     values.pop("defaults", None)
+    values = {name: instantiate(value) if isinstance(value, dict) else value for name, value in values.items()}
     given = {name: p.default for name, p in inspect.signature(cls).parameters.items() if name != "black_box"}
     assert values == given
     assert issubclass(cls, Task)

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, overload
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import BudgetExceeded, InputError
-from dax_lightning.types import Case, Explanation
+from dax_lightning.types import Case, Explanation, Sound
 
 KINDS = ("image", "spectrogram", "wave", "text", "table")
 SPACES = ("image", "spectrogram", "wave")  # whose places have neighbours
@@ -95,10 +96,16 @@ class Explainer(ABC):
                 such target.
             BudgetExceeded: the method needs more rows than ``budget``.
         """
-        x = x if isinstance(x, Tensor) else self.black_box.input.prepare(x)
-        return self._counted(x, target, segments, 0)
+        view, sound = self.black_box.input, None
+        if isinstance(x, str | Path):
+            sound = view.record(Path(x))
+        if sound is not None:
+            x = view.of_sound(sound)
+        elif not isinstance(x, Tensor):
+            x = view.prepare(x)
+        return self._counted(x, target, segments, 0, sound)
 
-    def _counted(self, x: Tensor, target: Target | None, segments: Any, before: int) -> Explanation:
+    def _counted(self, x: Tensor, target: Target | None, segments: Any, before: int, sound: Sound | None) -> Explanation:
         """As :meth:`explain`; ``before`` rows found the target, and count too."""
         self.black_box.input.check(x)
         x = x.detach().float().cpu()
@@ -127,6 +134,8 @@ class Explainer(ABC):
             target_name=box.class_name(wanted),
             kind=box.input.kind,
             labels=box.input.places(x),
+            sound=sound or box.input.heard(x),
+            step=box.input.step,
         )
 
     def explain_case(self, case: Case, target: int | None = None) -> Explanation:
@@ -139,7 +148,7 @@ class Explainer(ABC):
             target: a class id other than the case's own, if any.
         """
         before = case.asked if target is None else 0
-        return self._counted(case.x, case.target if target is None else target, self._own_parts(case), before)
+        return self._counted(case.x, case.target if target is None else target, self._own_parts(case), before, case.sound)
 
     def rows_needed(self, x: Float[Tensor, "c *space"]) -> int | None:
         """The most rows that one explanation of ``x`` asks, its target given; ``None``: not known beforehand."""

@@ -10,7 +10,7 @@ from dax_lightning.errors import InputError
 from dax_lightning.explainers.base import Explainer
 from dax_lightning.game.subsets import Perturber
 from dax_lightning.segment.base import Segmenter
-from dax_lightning.segment.default import segmenter_for
+from dax_lightning.segment.default import Default
 from dax_lightning.types import Case
 
 
@@ -44,7 +44,7 @@ class SegmentExplainer(Explainer):
         super().__init__(black_box, seed)
         if q < self.fewest:
             raise InputError(f"q={q} copies asked for; wanted at least {self.fewest}, and some for each segment: try q=1000")
-        self.segmenter = segmenter or segmenter_for(black_box.input)
+        self.segmenter = (segmenter or Default()).on(black_box.input)
         self.perturber = perturber or Perturber()
         self.q = q
 

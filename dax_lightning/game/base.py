@@ -120,12 +120,15 @@ def game_of(black_box: BlackBox, x: Float[Tensor, "c *space"], segments: Int[Ten
 
 
 def removed_of(
-    kind: Input, x: Float[Tensor, "c *space"], segments: Int[Tensor, "*levels"], fill: Fill, blur_sigma: float
+    kind: Input, x: Float[Tensor, "c *space"], segments: Int[Tensor, "*levels"], fill: Fill, blur_sigma: float = 0.05
 ) -> Float[Tensor, "c *space"]:
     """What an input of this kind looks like with every segment removed.
 
     ``zeros`` is the kind's neutral value (:meth:`~dax_lightning.inputs.base.Input.neutral`), and so is every fill of an input
-    without space: a mean over places without neighbours means nothing.
+    without space: a mean over places without neighbours means nothing. ``image_mean`` of a spectrogram is its mean spectrum.
+
+    Raises:
+        InputError: ``noise_floor`` for another kind than a spectrogram.
 
     Example:
         >>> from dax_lightning.inputs import ImageInput
@@ -135,6 +138,12 @@ def removed_of(
     """
     if fill == "zeros" or not kind.has_space:
         return kind.neutral(x)
+    if fill == "noise_floor" and kind.kind != "spectrogram":
+        raise InputError(
+            f"fill=noise_floor is for spectrograms, the model takes a {kind.kind}: choose another fill, such as zeros"
+        )
+    if fill == "image_mean" and kind.kind == "spectrogram":
+        return x.mean(-1, keepdim=True).expand_as(x).contiguous()
     return filled(x, segments, fill, blur_sigma)
 
 

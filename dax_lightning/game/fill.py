@@ -10,7 +10,9 @@ from torch import Tensor
 
 from dax_lightning.errors import InputError
 
-Fill = Literal["zeros", "segment_mean", "image_mean", "blur"]
+Fill = Literal["zeros", "segment_mean", "image_mean", "blur", "noise_floor"]
+
+_QUIET = 0.1  # the quantile over time that is the noise floor
 
 
 def check_fill(setting: str, fill: str) -> None:
@@ -43,6 +45,8 @@ def filled(
     """
     if fill == "zeros":
         return torch.zeros_like(x)
+    if fill == "noise_floor":
+        return x.quantile(_QUIET, dim=-1, keepdim=True).expand_as(x).contiguous()
     if fill == "image_mean":
         return x.flatten(1).mean(1).view(-1, *[1] * (x.ndim - 1)).expand_as(x).contiguous()
     if fill == "segment_mean":

@@ -24,7 +24,8 @@ class Perturber:
 
     Args:
         fill: what replaces a removed segment: ``zeros`` (the paper's text), ``segment_mean`` (LIME's default),
-            ``image_mean`` or ``blur``.
+            ``image_mean`` (of a spectrogram, its mean spectrum), ``blur``, or ``noise_floor``: what a spectrogram's bands have in
+            their quietest tenth of the time.
         kept_share: chance that a segment stays, in (0, 1).
         kept_share_max: where given, each copy draws its own chance between ``kept_share`` and this one.
         weight: ``lime``: LIME's kernel, see :func:`closeness`; ``uniform``: 1 for every copy.

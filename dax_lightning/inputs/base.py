@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from dax_lightning.errors import InputError
+from dax_lightning.types import Sound
 
 
 class Input(ABC):
@@ -49,6 +50,31 @@ class Input(ABC):
         Raises:
             InputError: the file is missing or damaged.
         """
+
+    @property
+    def step(self) -> float | None:
+        """Seconds from one place to the next along the last axis; ``None`` where it is no time, or the rate is not known."""
+        return None
+
+    def record(self, path: Path) -> Sound | None:
+        """The recording in a file, as long and at the rate that the model wants; ``None``: the file is none.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        return None
+
+    def heard(self, x: Float[Tensor, "c *space"]) -> Sound | None:
+        """The recording that an input is; ``None`` where it can't be heard, as a spectrogram alone can't."""
+        return None
+
+    def of_sound(self, sound: Sound) -> Float[Tensor, "c *space"]:
+        """The input that a recording is; only for kinds that have one."""
+        raise InputError(f"a {self.kind} is not made from a recording")
+
+    def split(self, sound: Sound, mask: Float[Tensor, "*space"]) -> tuple[Sound, Sound]:
+        """What a mask keeps of a recording, and what it removes; only for kinds that have one."""
+        raise InputError(f"a {self.kind} is not made from a recording")
 
     @abstractmethod
     def show(self, x: Float[Tensor, "c *space"]) -> Image.Image:

@@ -10,8 +10,11 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from dax_lightning.errors import InputError
 from dax_lightning.inputs.arrays import SUFFIXES, read_array
 from dax_lightning.inputs.base import Input, check_length, check_range
+from dax_lightning.inputs.sound import SOUNDS, LogMel, exactly, read_sound
+from dax_lightning.types import Sound
 
 _COLOURS = (  # dark violet over red to light yellow, each step lighter than the one before
     (0, 0, 4), (28, 16, 68), (79, 18, 123), (129, 37, 129), (181, 54, 122), (229, 80, 100), (251, 135, 97), (254, 194, 135),
@@ -28,9 +31,11 @@ class SpectrogramInput(Input):
         frames: number of time steps; ``None``: any.
         low: smallest value, in the model's own unit (often decibel).
         high: largest value.
+        front: how recordings become spectrograms; ``None``: only arrays are read.
+        seconds: most of a recording that is read; ``None``: 30. With ``frames``, recordings are cut, or followed by silence.
 
     Raises:
-        InputError: a length below 1, or no range.
+        InputError: a length below 1, no range, or a front end of another number of bands.
 
     Example:
         >>> SpectrogramInput(64, low=-80, high=0).show(torch.zeros(1, 64, 100)).size
@@ -42,8 +47,12 @@ class SpectrogramInput(Input):
     frames: int | None = None
     low: int | float = 0.0
     high: int | float = 1.0
+    front: LogMel | None = None
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
+        if self.front is not None and self.front.bands != self.mels:
+            raise InputError(f"a front end of {self.front.bands} bands for a spectrogram of {self.mels}: give the same number")
         check_length("mels", self.mels)
         check_length("frames", self.frames)
         check_range(self.low, self.high)
@@ -56,11 +65,40 @@ class SpectrogramInput(Input):
     @property
     def suffixes(self) -> tuple[str, ...]:
         """See :class:`Input`."""
-        return SUFFIXES
+        return SUFFIXES if self.front is None else (*SOUNDS, *SUFFIXES)
+
+    @property
+    def step(self) -> float | None:
+        """See :class:`Input`."""
+        return None if self.front is None else self.front.step
+
+    def record(self, path: Path) -> Sound | None:
+        """See :class:`Input`; arrays are no recordings."""
+        if self.front is None or path.suffix.lower() in SUFFIXES:
+            return None
+        if self.frames is None:
+            return read_sound(path, self.front.rate, seconds=self.seconds)
+        wanted = (self.frames - 1) * self.front.hop
+        return exactly(read_sound(path, self.front.rate, seconds=wanted / self.front.rate), wanted)
+
+    def of_sound(self, sound: Sound) -> Float[Tensor, "1 mel time"]:
+        """See :class:`Input`."""
+        return self._front()(sound.wave.mean(0))
+
+    def split(self, sound: Sound, mask: Float[Tensor, "mel time"]) -> tuple[Sound, Sound]:
+        """See :class:`Input`: the mask is laid on the complex spectrum, and the recording's own phase is kept."""
+        kept, removed = self._front().split(sound.wave.mean(0), mask)
+        return Sound(kept[None], sound.rate), Sound(removed[None], sound.rate)
+
+    def _front(self) -> LogMel:
+        if self.front is None:
+            raise InputError("this spectrogram has no front end: give SpectrogramInput(front=LogMel(...))")
+        return self.front
 
     def read(self, path: Path) -> Float[Tensor, "1 mel time"]:
-        """A ``.npy`` file of (mel, time) or (1, mel, time)."""
-        x = self._tensor(read_array(path))
+        """A recording, or a ``.npy`` file of (mel, time) or (1, mel, time)."""
+        sound = self.record(path)
+        x = self._tensor(read_array(path)) if sound is None else self.of_sound(sound)
         self.check(x)
         return x
 

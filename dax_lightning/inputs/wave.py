@@ -12,17 +12,20 @@ from torch import Tensor
 from dax_lightning.errors import InputError
 from dax_lightning.inputs.arrays import SUFFIXES, read_array
 from dax_lightning.inputs.base import Input, check_length, check_range
+from dax_lightning.inputs.sound import SOUNDS, exactly, read_sound, split_wave
+from dax_lightning.types import Sound
 
 _WIDTH, _HEIGHT = 1024, 256  # pixels of a picture
 
 
 @dataclass(frozen=True)
 class WaveInput(Input):
-    """One channel of sound, (1, time).
+    """Sound as the model hears it, (c, time).
 
     Args:
         rate: samples a second.
-        samples: number of samples; ``None``: any.
+        samples: number of samples; ``None``: any, and of a recording at most 30 seconds.
+        channels: 1, or 2 for a stereo model.
         low: smallest value.
         high: largest value.
 
@@ -40,8 +43,11 @@ class WaveInput(Input):
     samples: int | None = None
     low: int | float = -1.0
     high: int | float = 1.0
+    channels: int = 1
 
     def __post_init__(self) -> None:
+        if self.channels < 1:
+            raise InputError(f"channels={self.channels}: it must be at least 1")
         if self.rate < 1:
             raise InputError(f"rate={self.rate}: it must be at least 1 sample a second")
         check_length("samples", self.samples)
@@ -49,22 +55,51 @@ class WaveInput(Input):
 
     @property
     def shape(self) -> tuple[int | None, ...]:
-        """(1, time)."""
-        return (1, self.samples)
+        """(c, time)."""
+        return (self.channels, self.samples)
 
     @property
     def suffixes(self) -> tuple[str, ...]:
         """See :class:`Input`."""
-        return SUFFIXES
+        return (*SOUNDS, *SUFFIXES)
 
-    def read(self, path: Path) -> Float[Tensor, "1 time"]:
-        """A ``.npy`` file of (time,) or (1, time); 16-bit integers are divided by 32768."""
+    @property
+    def step(self) -> float | None:
+        """See :class:`Input`."""
+        return 1 / self.rate
+
+    def record(self, path: Path) -> Sound | None:
+        """See :class:`Input`; arrays are no recordings."""
+        if path.suffix.lower() in SUFFIXES:
+            return None
+        if self.samples is None:
+            return read_sound(path, self.rate, self.channels)
+        return exactly(read_sound(path, self.rate, self.channels, self.samples / self.rate), self.samples)
+
+    def heard(self, x: Float[Tensor, "c time"]) -> Sound | None:
+        """See :class:`Input`."""
+        return Sound(x, self.rate)
+
+    def of_sound(self, sound: Sound) -> Float[Tensor, "c time"]:
+        """See :class:`Input`."""
+        return sound.wave
+
+    def split(self, sound: Sound, mask: Float[Tensor, " time"]) -> tuple[Sound, Sound]:
+        """See :class:`Input`: the wave times the mask, and the rest."""
+        kept, removed = split_wave(sound.wave, mask, sound.rate)
+        return Sound(kept, sound.rate), Sound(removed, sound.rate)
+
+    def read(self, path: Path) -> Float[Tensor, "c time"]:
+        """A recording, or a ``.npy`` file of (time,) or (c, time); 16-bit integers are divided by 32768."""
+        sound = self.record(path)
+        if sound is not None:
+            return self.of_sound(sound)
         array = read_array(path)
         x = self._tensor(array / np.float32(32768) if array.dtype == np.int16 else array)
         self.check(x)
         return x
 
-    def show(self, x: Float[Tensor, "1 time"]) -> Image.Image:
+    def show(self, x: Float[Tensor, "c time"]) -> Image.Image:
         """A line from left to right; where a pixel holds many samples, from the lowest to the highest of them."""
         wave = x[0].detach().cpu().clamp(self.low, self.high).numpy()
         heights = np.round((self.high - wave) / (self.high - self.low) * (_HEIGHT - 1)).astype(int)

@@ -10,7 +10,7 @@ from torch import Tensor
 from dax_lightning.black_box import BlackBox
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.base import Explainer
-from dax_lightning.game.fill import filled
+from dax_lightning.game.base import removed_of
 from dax_lightning.metrics.base import Curve, Measured, Metric
 from dax_lightning.metrics.checks import given
 from dax_lightning.types import Case, Explanation
@@ -60,7 +60,7 @@ def empty(
         0.0
     """
     if fill != "model_zero":
-        return filled(x, torch.zeros(x.shape[1:], dtype=torch.long), fill, blur_sigma)
+        return removed_of(black_box.input, x, torch.zeros(x.shape[1:], dtype=torch.long), fill, blur_sigma)
     mean = torch.as_tensor(getattr(black_box.model, "mean", 0.0)).cpu().float()
     return mean.reshape(-1, *[1] * (x.ndim - 1)).expand_as(x).contiguous()
 

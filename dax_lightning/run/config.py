@@ -48,12 +48,13 @@ _VALUES = {
     "data": str | None,
     "ids": str | None,
     "heads": str,
+    "models": str,
     "methods": list[str] | None,
     "max_queries": int | None,
     "dry_run": bool,
 }
 _TEXT = {  # paths and names: read as they are written, whatever Hydra's grammar makes of them
-    *("input", "masks", "data", "ids", "heads", "target"),
+    *("input", "masks", "data", "ids", "heads", "models", "target"),
     *("task.input", "task.masks", "task.root", "task.ids", "task.target", "task.image_set"),
     *("black_box.model", "black_box.weights", "black_box.classes", "black_box.head", "black_box.function", "black_box.factory"),
     *(
@@ -319,12 +320,14 @@ def config_of(cfg: Any, node: Any) -> dict[str, Any]:
     return {**{k: v for k, v in full.items() if k not in many}, "explainer": OmegaConf.to_container(node, resolve=True)}
 
 
-def labels(cfg: Any, node: Any) -> dict[str, Any]:
-    """The row columns that describe an explainer's setting."""
+def labels(cfg: Any, node: Any, segmenter: object) -> dict[str, Any]:
+    """The row columns that describe an explainer's setting; ``segmenter`` is what it uses, and named where none was chosen."""
     choices = HydraConfig.get().runtime.choices
     plain: Any = OmegaConf.to_container(node, resolve=False)
     told = {name: _choice(plain[name], choices[name]) for name in ("loss", "segmenter") if name in plain}
     told |= {"segmenter": choices["segmenter"]} if "mosaic" in plain else {}
+    if told.get("segmenter") == "default":
+        told["segmenter"] = type(segmenter).__name__.lower()
     told |= {name: node[name] for name in ("seed", "q") if name in node}
     return {"black_box": cfg.black_box.get("model") or choices["black_box"], **told}
 

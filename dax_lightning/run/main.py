@@ -65,7 +65,9 @@ def explain(cfg: Any, folder: Path) -> int:
         if cfg.dry_run:
             print("\n".join(estimate(task, explainers, metrics)))
             return OK
-    settings = {name: labels(cfg, nodes[name][1]) for name in explainers}
+    settings = {
+        name: labels(cfg, nodes[name][1], getattr(explainer, "segmenter", None)) for name, explainer in explainers.items()
+    }
     configs = {name: config_of(cfg, nodes[name][1]) for name in explainers}
     run = Benchmark(task, explainers, metrics, folder, logger, settings, configs, cfg.max_queries)
     run.run()

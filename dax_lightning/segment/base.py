@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dax_lightning.errors import InputError, SingleSegment
+from dax_lightning.inputs.base import Input
 from dax_lightning.segment.cache import cache_folder, read_segments, write_segments
 from dax_lightning.types import Case
 
@@ -48,6 +49,10 @@ class Segmenter(ABC):
     def cache_dir(self) -> str | Path | None:
         """See above."""
         return None
+
+    def on(self, kind: Input) -> "Segmenter":
+        """The segmenter for one kind of input, whose rate it may need; itself where it needs nothing."""
+        return self
 
     @final
     def __call__(self, x: Float[Tensor, "c *space"]) -> Int[Tensor, "*space"]:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dax_lightning.errors import SingleSegment
+from dax_lightning.inputs.base import Input
 from dax_lightning.segment.base import Segmenter
 from dax_lightning.segment.image import ColourClusters, Felzenszwalb, Quickshift, Slic
 
@@ -54,6 +55,11 @@ class Mosaic:
     def first(self) -> Segmenter:
         """What makes the first partition."""
         return self.segmenter or Quickshift()
+
+    def on(self, kind: Input) -> "Mosaic":
+        """See :class:`Segmenter`."""
+        others, outlines = (None if some is None else [one.on(kind) for one in some] for some in (self.others, self.outlines))
+        return Mosaic(None if self.segmenter is None else self.segmenter.on(kind), others, outlines)
 
     def prepare(self) -> None:
         """See :class:`Segmenter`."""

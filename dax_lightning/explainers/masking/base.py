@@ -11,8 +11,7 @@ from torch import Tensor
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.base import PLANES, Explainer
-from dax_lightning.game.base import TargetSpace, check_space, in_space
-from dax_lightning.game.fill import filled
+from dax_lightning.game.base import TargetSpace, check_space, in_space, removed_of
 
 ImageFill = Literal["zeros", "image_mean", "blur"]
 
@@ -50,7 +49,7 @@ class MaskExplainer(Explainer):
         self, x: Float[Tensor, "c h w"], masks: Iterable[Float[Tensor, "_ h w"]], target: int
     ) -> Iterator[tuple[Float[Tensor, "_ h w"], Float[Tensor, " _"]]]:
         """Each batch of masks with the target's probabilities behind them."""
-        fill = filled(x, torch.zeros(x.shape[1:], dtype=torch.long), self.fill)
+        fill = removed_of(self.black_box.input, x, torch.zeros(x.shape[1:], dtype=torch.long), self.fill)
         for batch in masks:
             yield batch, self.black_box(seen_through(batch, x, fill))[:, target]
 

@@ -25,7 +25,7 @@ from dax_lightning.explainers.mosaic.ridge import additive, bounded, check_size
 from dax_lightning.game.base import Game, TargetSpace, in_space, removed_of
 from dax_lightning.game.fill import Fill, check_fill
 from dax_lightning.game.subsets import MIXED, Perturber, level_of
-from dax_lightning.segment.default import mosaic_for
+from dax_lightning.segment.default import mosaic_on
 from dax_lightning.segment.mosaic import Mosaic
 
 FASTER = Optim(lr_mask=0.05, lr_student=0.004)
@@ -167,7 +167,7 @@ class MosaicDax(Distiller):
         min_fidelity: float = 0.1,
         seed: int = 0,
     ):
-        self.mosaic = mosaic or mosaic_for(black_box.input)
+        self.mosaic = mosaic_on(mosaic, black_box.input)
         student, training = student or partial(MlpStudent, hidden=128), training or Training(optim=FASTER)
         check_targets(targets)
         self.targets: MosaicTargets = targets

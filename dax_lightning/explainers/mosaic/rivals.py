@@ -23,7 +23,7 @@ from dax_lightning.explainers.segments import SegmentExplainer
 from dax_lightning.explainers.surrogate.lime import weighted_ridge
 from dax_lightning.game.base import ask, game_of, same_answers
 from dax_lightning.game.subsets import MIXED, Perturber
-from dax_lightning.segment.default import mosaic_for
+from dax_lightning.segment.default import mosaic_on
 from dax_lightning.segment.mosaic import Mosaic
 
 
@@ -57,7 +57,7 @@ class OnMosaic(SegmentExplainer):
         cut: bool = False,
         seed: int = 0,
     ):
-        self.mosaic = mosaic or mosaic_for(black_box.input)
+        self.mosaic = mosaic_on(mosaic, black_box.input)
         super().__init__(black_box, self.mosaic.first, perturber or MIXED, q, seed)
         check_targets(targets)
         if averaged < 0:

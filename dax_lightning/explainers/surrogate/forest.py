@@ -99,8 +99,8 @@ def weighted_forest(
     Example:
         >>> kept = torch.rand(200, 2, generator=torch.Generator().manual_seed(0)) < 0.5
         >>> fitted = weighted_forest(kept, (kept[:, 0] & kept[:, 1]).float(), torch.ones(200), trees=50, leaf=1, seed=0)
-        >>> bool((fitted.importance > 0.3).all()), round(fitted.importance.sum().item(), 1)  # both, or nothing: 3/4 is shared
-        (True, 0.7)
+        >>> bool((fitted.importance > 0.3).all()), abs(fitted.importance.sum().item() - 0.75) < 0.1  # both, or nothing: 3/4
+        (True, True)
     """
     rows, answers, weights = kept.numpy().astype(np.float32), values.double().numpy(), weight.double().numpy()
     forest = RandomForestRegressor(trees, min_samples_leaf=leaf, oob_score=True, random_state=seed, n_jobs=1)

@@ -1,0 +1,169 @@
+"""Classifiers of sound: a network on log-mel spectrograms, and the file that holds it with its front end."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dax_lightning.black_box.base import BlackBox
+from dax_lightning.black_box.torch.engine import Engine
+from dax_lightning.black_box.torch.module import from_torch
+from dax_lightning.black_box.torch.named import lite0_module
+from dax_lightning.errors import InputError
+from dax_lightning.inputs.sound import LogMel
+from dax_lightning.inputs.spectrogram import SpectrogramInput
+
+Architecture = Literal["lite0", "resnet18", "resnet50", "blstm"]
+_KEY = "sound_model"  # one entry of metadata, as in heads.py
+
+
+class ImageNetwork(nn.Module):
+    """An image network on spectrograms: the one channel is given three times.
+
+    Example:
+        >>> ImageNetwork("resnet18", classes=10)(torch.zeros(2, 1, 64, 64)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(self, architecture: Literal["lite0", "resnet18", "resnet50"], classes: int, pretrained: bool = False):
+        super().__init__()
+        if pretrained:
+            self.network: Any = lite0_module()
+            self.network.reset_classifier(classes)
+        else:
+            name = "tf_efficientnet_lite0" if architecture == "lite0" else architecture
+            self.network = timm.create_model(name, num_classes=classes)
+
+    def forward(self, rows: Float[Tensor, "n 1 mel time"]) -> Float[Tensor, "n k"]:
+        """The logits."""
+        return self.network(rows.expand(-1, 3, -1, -1))
+
+
+class Blstm(nn.Module):
+    """A bi-directional LSTM over the frames of a spectrogram, its outputs averaged over time.
+
+    As in the baseline of the DiCOVA challenge (Sharma et al. 2022): windows of frames in, one answer out.
+
+    Example:
+        >>> Blstm(mels=64, classes=2)(torch.zeros(3, 1, 64, 50)).shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(self, mels: int, classes: int, hidden: int = 64):
+        super().__init__()
+        self.lstm = nn.LSTM(mels, hidden, bidirectional=True, batch_first=True)
+        self.out = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.Tanh(), nn.Linear(hidden, classes))
+
+    def forward(self, rows: Float[Tensor, "n 1 mel time"]) -> Float[Tensor, "n k"]:
+        """The logits."""
+        return self.out(self.lstm(rows[:, 0].mT)[0].mean(1))
+
+
+def network(architecture: Architecture, mels: int, classes: int, pretrained: bool = False) -> nn.Module:
+    """A network by name, with random weights, or with ImageNet's where the package brings them (lite0).
+
+    Raises:
+        InputError: no such name.
+    """
+    if architecture == "blstm":
+        return Blstm(mels, classes)
+    if architecture not in ("lite0", "resnet18", "resnet50"):
+        raise InputError(f"architecture={architecture}: choose one of lite0, resnet18, resnet50, blstm")
+    return ImageNetwork(architecture, classes, pretrained and architecture == "lite0")
+
+
+@dataclass(frozen=True)
+class SoundModel:
+    """A trained network, with all that is needed to use it on recordings.
+
+    Args:
+        module: (n, 1, mel, time) normalised rows to logits.
+        architecture: what the network is.
+        front: how recordings become spectrograms.
+        classes: names, in the order of the logits.
+        mean: of the training's spectrograms, in dB.
+        std: of the same.
+        facts: what else is known, such as the held-out accuracy and what it was trained on.
+
+    Example:
+        >>> import tempfile
+        >>> front = LogMel(rate=8000, window=256, hop=128, bands=20)
+        >>> model = SoundModel(Blstm(20, 2), "blstm", front, ("cough", "speech"), -40.0, 20.0, {"fold": 5})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(Path(folder, "a.safetensors"))
+        ...     SoundModel.load(Path(folder, "a.safetensors")).classes
+        ('cough', 'speech')
+    """
+
+    module: nn.Module
+    architecture: Architecture
+    front: LogMel
+    classes: tuple[str, ...]
+    mean: float
+    std: float
+    facts: dict[str, Any]
+
+    def save(self, file: str | Path) -> None:
+        """Write a .safetensors file, and the folders above it.
+
+        Raises:
+            InputError: it can't be written.
+        """
+        names = ("architecture", "classes", "mean", "std", "facts")
+        told = {"front": asdict(self.front)} | {name: getattr(self, name) for name in names}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self.module.state_dict().items()}
+        path = Path(file).expanduser()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, path, metadata={_KEY: json.dumps(told)})
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"model {file} can't be written ({error}): give another file") from error
+
+    @classmethod
+    def load(cls, file: str | Path) -> "SoundModel":
+        """Read back what :meth:`save` wrote.
+
+        Raises:
+            InputError: no such file, or another kind of file.
+        """
+        path = Path(file).expanduser()
+        if not path.is_file():
+            raise InputError(f"black_box.weights={file} does not exist: `make sound data=DIR` trains the models of sound")
+        try:
+            with safe_open(path, "pt") as stored:
+                told: dict[str, Any] = json.loads((stored.metadata() or {})[_KEY])
+                state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 -- no mapping
+            front, classes = LogMel(**told["front"]), tuple(told["classes"])
+            module = network(told["architecture"], front.bands, len(classes))
+            module.load_state_dict(state)
+        except (SafetensorError, KeyError, ValueError, TypeError, OSError, RuntimeError) as error:
+            cause = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise InputError(
+                f"black_box.weights={file} is no model of sound ({cause}): wanted a .safetensors file that `make sound` wrote"
+            ) from error
+        return cls(module, told["architecture"], front, classes, told["mean"], told["std"], told["facts"])
+
+
+def sound_model(weights: str, batch_size: int = 32, device: str = "auto", engine: Engine = "torch") -> BlackBox:
+    """A classifier of sound that ``make sound`` trained; it takes recordings of any length.
+
+    Args:
+        weights: the .safetensors file.
+        batch_size: rows a call.
+        device: cpu, cuda or auto.
+        engine: see :func:`runner`.
+
+    Raises:
+        InputError: no such file, or another kind of file.
+    """
+    made = SoundModel.load(weights)
+    kind = SpectrogramInput(made.front.bands, None, made.front.floor, made.front.top, made.front)
+    return from_torch(
+        made.module, kind, (made.mean,), (made.std,), made.classes, "logits", batch_size=batch_size, device=device, engine=engine
+    )
