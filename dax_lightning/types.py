@@ -94,6 +94,7 @@ class Explanation:
         labels: a text's words or a table row's features, one a place.
         sound: the recording that was explained, if it is one. :meth:`save` leaves it out: a run writes it as a file of its own.
         step: seconds from one place to the next along the last axis, of sounds.
+        hertz: the middle frequency of each band of a spectrogram, where it is known.
 
     Example:
         >>> import tempfile
@@ -122,6 +123,7 @@ class Explanation:
     labels: tuple[str, ...] = ()
     sound: Sound | None = None
     step: float | None = None
+    hertz: tuple[float, ...] = ()
 
     def __repr__(self) -> str:
         name = f" {self.target_name!r}" if self.target_name else ""
@@ -202,8 +204,10 @@ class Explanation:
             found = {name: torch.from_numpy(_unpacked(arrays[name]) if name == "x" else arrays[name]) for name in arrays}
         if "segments" in found:
             found["segments"] = found["segments"].long()
-        known = {f.name: said[f.name] for f in fields(cls) if f.name in said and f.name not in ("warnings", "labels")}
-        return cls(**found, **known, warnings=tuple(said["warnings"]), labels=tuple(said["labels"]))
+        known = {f.name: said[f.name] for f in fields(cls) if f.name in said and f.name not in ("warnings", "labels", "hertz")}
+        return cls(
+            **found, **known, warnings=tuple(said["warnings"]), labels=tuple(said["labels"]), hertz=tuple(said.get("hertz", ()))
+        )
 
     @property
     def _named(self) -> str:

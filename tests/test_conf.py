@@ -32,6 +32,9 @@ PRESETS = {  # other values for a class that has a YAML with its defaults beside
     "black_box/vit_tiny.yaml",
     "black_box/lite0_voc.yaml",
     "black_box/vit_tiny_voc.yaml",
+    "black_box/esc10_resnet.yaml",
+    "metric/iou_audible.yaml",
+    "metric/iou_time_wrong_label.yaml",
 }
 
 
@@ -168,7 +171,7 @@ def test_a_data_folder_is_where_tasks_look():
 def test_v3_chooses_sam_and_the_user_has_the_last_word():
     assert composed("loss=v3").segmenter["_target_"].endswith("Sam")
     assert composed("loss=v3", "segmenter=slic").segmenter["_target_"].endswith("Slic")
-    assert composed("loss=v2").segmenter["_target_"].endswith("Quickshift")
+    assert composed("loss=v2").segmenter["_target_"].endswith("Default")
 
 
 def test_without_clusters_of_colours_the_mosaic_keeps_its_other_outlines():

@@ -36,7 +36,7 @@ MAY_IMPORT = {  # each room, from the first to the last, and those before it tha
     "stats": "errors types",
     "plots": "errors types inputs stats",
     "report": "errors types stats plots",
-    "run": "errors types device logs tasks explainers.base metrics stats plots report",
+    "run": "errors types device logs inputs tasks explainers.base metrics stats plots report",
     "api": "errors types inputs black_box explainers.base",
     "__main__": "run",
 }

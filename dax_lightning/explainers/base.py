@@ -136,6 +136,7 @@ class Explainer(ABC):
             labels=box.input.places(x),
             sound=sound or box.input.heard(x),
             step=box.input.step,
+            hertz=box.input.hertz,
         )
 
     def explain_case(self, case: Case, target: int | None = None) -> Explanation:

@@ -56,6 +56,11 @@ class Input(ABC):
         """Seconds from one place to the next along the last axis; ``None`` where it is no time, or the rate is not known."""
         return None
 
+    @property
+    def hertz(self) -> tuple[float, ...]:
+        """The middle frequency of each band, of spectrograms whose front end is known."""
+        return ()
+
     def record(self, path: Path) -> Sound | None:
         """The recording in a file, as long and at the rate that the model wants; ``None``: the file is none.
 

@@ -72,6 +72,11 @@ class SpectrogramInput(Input):
         """See :class:`Input`."""
         return None if self.front is None else self.front.step
 
+    @property
+    def hertz(self) -> tuple[float, ...]:
+        """See :class:`Input`."""
+        return () if self.front is None else tuple(self.front.centres.tolist())
+
     def record(self, path: Path) -> Sound | None:
         """See :class:`Input`; arrays are no recordings."""
         if self.front is None or path.suffix.lower() in SUFFIXES:

@@ -7,6 +7,7 @@ from dax_lightning.metrics.faithfulness import Deletion, DeletionPaper, Insertio
 from dax_lightning.metrics.localisation import IoU, IoUBest, IoUWrongLabel, Pointing, RelevanceMass, RelevanceRank, TopShare
 from dax_lightning.metrics.sanity import Randomisation
 from dax_lightning.metrics.sensitivity import StabilityNoise, StabilitySeeds
+from dax_lightning.metrics.time import LayerMass, LayerShare, OverTime
 
 __all__ = [
     "Curve",
@@ -17,8 +18,11 @@ __all__ = [
     "IoU",
     "IoUBest",
     "IoUWrongLabel",
+    "LayerMass",
+    "LayerShare",
     "Measured",
     "Metric",
+    "OverTime",
     "Pointing",
     "Randomisation",
     "RelevanceMass",

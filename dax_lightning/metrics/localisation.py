@@ -142,6 +142,17 @@ def rank_accuracy(
     return _hits(saliency, truth, size) if size else 0.0
 
 
+def over_time(values: Float[Tensor, "*space"]) -> Float[Tensor, "*space"]:
+    """A spectrogram's map summed over frequency, each sum at all bands of its time; a wave's map as it is.
+
+    Example:
+        >>> import torch
+        >>> over_time(torch.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+        [[4.0, 6.0], [4.0, 6.0]]
+    """
+    return values.flatten(0, -2).sum(0).expand_as(values).contiguous() if values.ndim > 1 else values
+
+
 def smoothed(saliency: Float[Tensor, "*space"], sigma: float) -> Float[Tensor, "*space"]:
     """The map under a Gaussian blur; ``sigma`` is a share of the shorter side, 0 for none.
 
@@ -225,9 +236,14 @@ class IoUWrongLabel(Metric):
     The explainer runs again for ``case.wrong``. A map that lies on the object whatever the class scores as high as its
     :class:`IoU`. A random map scores low too, so low numbers mean something only beside a high :class:`IoU`.
     Range 0 to 1; ``None`` where ``case.wrong`` is ``None``.
+
+    Args:
+        k: standard deviations over the mean.
+        of_time: sum a spectrogram's map over frequency first.
     """
 
     k: float = 1.0
+    of_time: bool = False
     higher_is_better: ClassVar[bool | None] = False
     needs_truth: ClassVar[bool] = True
     needs_explainer: ClassVar[bool] = True
@@ -235,7 +251,8 @@ class IoUWrongLabel(Metric):
     def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float | None:
         if case.wrong is None:
             return None
-        return iou(given(explainer).explain_case(case, case.wrong).saliency, _truth(case), case.ignore, self.k)
+        saliency = given(explainer).explain_case(case, case.wrong).saliency
+        return iou(over_time(saliency) if self.of_time else saliency, _truth(case), case.ignore, self.k)
 
 
 @dataclass(frozen=True)

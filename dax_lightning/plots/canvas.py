@@ -164,6 +164,27 @@ def as_uri(picture: Figure | Path, width: int | None = None) -> str:
     return pack(shown, quality=86 if width is None else 76)
 
 
+def sound_uri(path: Path, longest: float = 20.0) -> str | None:
+    """Turn a recording into a ``data:`` address of Ogg Vorbis; ``None``: it lasts longer than so many seconds, or can't be read.
+
+    Example:
+        >>> sound_uri(Path("no such file.wav")) is None
+        True
+    """
+    import soundfile  # not at the top: pictures needn't wait for it
+
+    try:
+        wave, rate = soundfile.read(path, dtype="float32")
+    except (OSError, soundfile.LibsndfileError):
+        return None
+    if len(wave) > longest * rate:
+        return None
+    packed = io.BytesIO()
+    peak = float(np.abs(wave).max(initial=1.0))
+    soundfile.write(packed, wave / peak, rate, format="OGG", subtype="VORBIS")
+    return f"data:audio/ogg;base64,{base64.b64encode(packed.getvalue()).decode()}"
+
+
 def pack(image: Image.Image, **more: Any) -> str:
     """Turn an image into a ``data:`` address, ``more`` for Pillow's WebP writer.
 

@@ -23,6 +23,7 @@ from dax_lightning.plots.canvas import GREY, MAP, RED, RULE, axes_at, is_flat, p
 from dax_lightning.plots.curves import strip
 from dax_lightning.plots.kinds import FOR, check, draw, draw_wave, kind_of, reach, size_of, upright
 from dax_lightning.plots.maps import array, overlay, photograph, region
+from dax_lightning.plots.sounds import Recording
 from dax_lightning.types import Explanation
 
 WIDTH, MARGIN, GAP, BAR = 13.4, 0.25, 0.22, 0.75  # inches; BAR is the colour bar with its numbers
@@ -78,7 +79,7 @@ def draw_panel(
         for line in textwrap.wrap("Warning: " + printable(text, 600), 135, break_on_hyphens=False)
     ]
     top = 0.15 + (LINE * len(banner) + 0.3 if banner else 0) + 0.65
-    body = {"text": _Alone, "table": _Alone, "wave": _Waves}.get(kind_of(explanation), _Columns)(explanation, truth)
+    body = _body(explanation, truth)
     film = strip(masks, WIDTH - 2 * MARGIN) if masks is not None and len(masks) else None
     figure = Figure(figsize=(WIDTH, top + body.height + (film.height - 0.07 if film else 0)))
     _banner(figure, banner)
@@ -87,6 +88,13 @@ def draw_panel(
     if film:
         film.draw(figure, MARGIN, top + body.height - 0.07)
     return save(figure, path)
+
+
+def _body(explanation: Explanation, truth: Tensor | None) -> "_Alone | _Columns | _Waves | Recording":
+    kind = kind_of(explanation)
+    if kind in ("wave", "spectrogram") and explanation.step is not None:
+        return Recording(explanation, truth)
+    return {"text": _Alone, "table": _Alone, "wave": _Waves}.get(kind, _Columns)(explanation, truth)
 
 
 def facts(explanation: Explanation, target_name: str) -> str:

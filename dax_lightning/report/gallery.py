@@ -3,15 +3,17 @@
 import json
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from zipfile import BadZipFile
 
 import numpy as np
 
 from dax_lightning.errors import InputError
-from dax_lightning.plots.canvas import as_uri
+from dax_lightning.plots.canvas import as_uri, sound_uri
 from dax_lightning.plots.curves import draw_curves, draw_maps
 from dax_lightning.stats.tables import SETTING
 
@@ -29,12 +31,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture with the row it belongs to; pictures are ``data:`` addresses."""
+    """One picture with the row it belongs to, and what can be heard, as ``data:`` addresses; of long recordings the file."""
 
     row: Row
     name: str
     picture: str | None
     curves: str | None
+    sounds: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,17 @@ def _name(row: Row, varying: list[str]) -> str:
 
 
 def _panel(folder: Path, row: Row, name: str, *, curves: bool) -> Panel:
-    return Panel(row, name, picture_of(folder, row, WIDTH), _curves(row["history"]) if curves and row["history"] else None)
+    chart = _curves(row["history"]) if curves and row["history"] else None
+    return Panel(row, name, picture_of(folder, row, WIDTH), chart, tuple(_sounds(folder, row)) if curves else ())
+
+
+def _sounds(folder: Path, row: Row) -> Iterator[tuple[str, str]]:
+    """The recording, what its map keeps and what it removes: inside the page where they are short, else by their file."""
+    whole = _inside(Path(folder, row["job"], "explanations"), f"{row['case']}__input.wav")
+    parts = ((told, find(folder, row, "explanations", f"__{told}.wav")) for told in ("kept", "removed"))
+    for told, file in (("input", whole), *parts):
+        if file is not None:
+            yield told, sound_uri(file) or quote(os.path.relpath(file, folder))
 
 
 def _curves(history: Any) -> str | None:

@@ -14,12 +14,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from torchvision.utils import save_image
+import torch
 
 from dax_lightning.errors import BudgetExceeded, InputError
 from dax_lightning.explainers.base import Explainer
+from dax_lightning.inputs.sound import write_sound
 from dax_lightning.metrics.base import Curve, Measured, Metric
+from dax_lightning.plots.maps import region
 from dax_lightning.plots.panel import draw_panel
 from dax_lightning.report import write_report
 from dax_lightning.run.jobs import FAILED, OK, UNFAITHFUL
@@ -27,7 +30,7 @@ from dax_lightning.run.loggers import RunLogger
 from dax_lightning.run.provenance import decisive, peak_mb, provenance
 from dax_lightning.run.rows import COLUMNS, Rows
 from dax_lightning.tasks import Task
-from dax_lightning.types import Case, Explanation
+from dax_lightning.types import Case, Explanation, Sound
 
 _log = logging.getLogger(__name__)
 _OF_THE_DISK = {  # what one case can't help; other errors of the system, such as a name that is too long, cost that case alone
@@ -144,7 +147,7 @@ class Benchmark:
         try:
             case = self.task[index]
             with _writing():
-                save_image(case.x, self.folder / "explanations" / "inputs" / f"{key}.png")
+                self.task.black_box.input.show(case.x).save(self.folder / "explanations" / "inputs" / f"{key}.png")
         except _Unwritable as error:
             raise error.cause from error
         except Exception as error:  # one bad case must not cost the others
@@ -283,6 +286,8 @@ class Benchmark:
             file_sha256=None if content is None else hashlib.sha256(content).hexdigest(),
             target_name=box.class_name(explanation.target),
         )
+        if explanation.sound is not None:
+            self._save_sounds(explanation, explanation.sound, stem, stem.with_name(f"{case.key}__input.wav"))
         panel = draw_panel(
             case.x,
             explanation,
@@ -293,6 +298,14 @@ class Benchmark:
             masks=None if explanation.epochs is None else list(explanation.epochs),
         )
         self.logger.case(stem.name, case, explanation, panel)
+
+    def _save_sounds(self, explanation: Explanation, sound: Sound, stem: Path, whole: Path) -> None:
+        """What the salient region keeps of the recording, what it removes, and the recording itself."""
+        where = torch.from_numpy(region(np.atleast_2d(explanation.saliency.numpy()))[0]).view(explanation.saliency.shape)
+        kept, removed = self.task.black_box.input.split(sound, where.float())
+        write_sound(stem.with_name(f"{stem.name}__kept.wav"), kept)
+        write_sound(stem.with_name(f"{stem.name}__removed.wav"), removed)
+        write_sound(whole, sound)
 
 
 class _Unwritable(Exception):

@@ -49,7 +49,7 @@ def segmenter_for(kind: Input) -> Segmenter:
         return Tokens()
     if kind.step is not None:
         return Time(seconds=0.2).on(kind)
-    return Quickshift() if len(kind.shape) == 3 else Time()
+    return Quickshift() if len(kind.shape) == 3 else Time(16)
 
 
 def mosaic_for(kind: Input) -> Mosaic:

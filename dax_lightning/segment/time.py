@@ -20,25 +20,26 @@ class Time(Segmenter):
     """Equal pieces along the last axis: of a wave (time,), or of a spectrogram (mel, time).
 
     Args:
-        pieces: how many, at least 2 and at most the input's length.
-        seconds: how long each is instead, over 0; only for inputs whose rate is known.
+        pieces: how many, at least 2 and at most the input's length; ``None``: as many as ``seconds`` gives.
+        seconds: how long each is, over 0, where ``pieces`` is not given; only for inputs whose rate is known.
         step: seconds from one place to the next; ``None``: the explainer tells (:meth:`on`).
 
     Raises:
-        InputError: a setting is out of range, or (at the call) the input is too short for it, or ``seconds`` without a rate.
+        InputError: a setting is out of range, or (at the call) the input is too short for it, or its rate is not known.
 
     Example:
         >>> Time(pieces=2)(torch.zeros(1, 4)).tolist(), Time(seconds=0.2, step=0.1)(torch.zeros(1, 5)).tolist()
         ([0, 0, 1, 1], [0, 0, 1, 1, 2])
     """
 
-    pieces: int = 16
-    seconds: float | None = None
+    pieces: int | None = None
+    seconds: float = 0.2
     step: float | None = None
     axes: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
-        check_count("pieces", self.pieces, least=2)
+        if self.pieces is not None:
+            check_count("pieces", self.pieces, least=2)
         check_seconds("seconds", self.seconds)
 
     def on(self, kind: Input) -> "Time":
@@ -47,7 +48,7 @@ class Time(Segmenter):
 
     def _segment(self, x: Float[Tensor, "c *space"]) -> Int[Tensor, "*space"]:
         length = x.shape[-1]
-        if self.seconds is not None:
+        if self.pieces is None:
             return (torch.arange(length) // places(self.seconds, self.step)).expand(x.shape[1:])
         if length < self.pieces:
             raise InputError(f"{self.pieces} pieces of time for an input of length {length}: try segmenter.pieces={length}")
@@ -153,9 +154,8 @@ def places(seconds: float, step: float | None) -> int:
     return max(1, round(seconds / step))
 
 
-def check_seconds(name: str, seconds: float | None) -> None:
-    """Raise an InputError unless it is a time over 0, or ``None``."""
-    if seconds is not None:
-        check_number(name, seconds, least=0)
-        if seconds == 0:
-            raise InputError(f"segmenter.{name}=0: wanted seconds over 0; try 0.2")
+def check_seconds(name: str, seconds: float) -> None:
+    """Raise an InputError unless it is a time over 0."""
+    check_number(name, seconds, least=0)
+    if seconds == 0:
+        raise InputError(f"segmenter.{name}=0: wanted seconds over 0; try 0.2")

@@ -50,7 +50,7 @@ class Noise:
         InputError: the lengths are none.
 
     Example:
-        >>> Noise(shortest=1, longest=1).around(Sound(torch.ones(1, 8000), 8000), seed=0)[0].seconds
+        >>> Noise(shortest=1.0, longest=1.0).around(Sound(torch.ones(1, 8000), 8000), seed=0)[0].seconds
         3.0
     """
 
@@ -99,6 +99,7 @@ class Esc10(Task):
 
     name = "esc10"
     knows_classes = True
+    of_pictures = False
 
     def __init__(
         self,
@@ -166,6 +167,7 @@ class Mixture(Task):
 
     name = "mixture"
     knows_classes = True
+    of_pictures = False
 
     def __init__(
         self,

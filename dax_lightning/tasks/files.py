@@ -121,8 +121,9 @@ class Files(Task):
     def _case(self, index: int) -> Case:
         file, key = self.files[index], self._keys[index]
         if self._masks is None:
-            x = self.black_box.input.read(file)
-            return Case(key, x, self._chosen(x))
+            sound = self.black_box.input.record(file)
+            x = self.black_box.input.read(file) if sound is None else self.black_box.input.of_sound(sound)
+            return Case(key, x, self._chosen(x), sound=sound)
         source = read_array(file) if file.suffix.lower() in ARRAYS else read_image(file)
         mask = self._masks.of(file, source)
         x = self._view.prepare(source)

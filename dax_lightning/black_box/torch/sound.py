@@ -27,6 +27,7 @@ class ImageNetwork(nn.Module):
     """An image network on spectrograms: the one channel is given three times.
 
     Example:
+        >>> import torch
         >>> ImageNetwork("resnet18", classes=10)(torch.zeros(2, 1, 64, 64)).shape
         torch.Size([2, 10])
     """
@@ -51,6 +52,7 @@ class Blstm(nn.Module):
     As in the baseline of the DiCOVA challenge (Sharma et al. 2022): windows of frames in, one answer out.
 
     Example:
+        >>> import torch
         >>> Blstm(mels=64, classes=2)(torch.zeros(3, 1, 64, 50)).shape
         torch.Size([3, 2])
     """
@@ -92,6 +94,7 @@ class SoundModel:
         facts: what else is known, such as the held-out accuracy and what it was trained on.
 
     Example:
+        >>> import torch
         >>> import tempfile
         >>> front = LogMel(rate=8000, window=256, hop=128, bands=20)
         >>> model = SoundModel(Blstm(20, 2), "blstm", front, ("cough", "speech"), -40.0, 20.0, {"fold": 5})

@@ -1,0 +1,126 @@
+"""Measures over time alone, and against what else is known of each place."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dax_lightning.errors import InputError
+from dax_lightning.explainers.base import Explainer
+from dax_lightning.metrics.base import Measured, Metric
+from dax_lightning.metrics.localisation import over_time
+from dax_lightning.types import Case, Explanation
+
+
+@dataclass(frozen=True)
+class OverTime(Metric):
+    """Another metric of the map over time: a spectrogram's map is summed over frequency first, as in the DAX paper.
+
+    Args:
+        metric: what is measured.
+        layer: of ``Case.layers``, what is the truth instead of ``Case.truth``: where it is over one half. A case without it has
+            no value.
+
+    Example:
+        >>> import torch
+        >>> from dax_lightning.metrics.localisation import IoU
+        >>> case = Case("a", torch.zeros(1, 2, 2), 0, truth=torch.tensor([[True, False], [True, False]]))
+        >>> made = Explanation(torch.tensor([[3.0, 0.0], [0.0, 1.0]]), target=0, score=1.0, queries=1, seconds=0.0)
+        >>> IoU(0.0)(case, made), OverTime(IoU(0.0))(case, made)
+        (0.5, 1.0)
+    """
+
+    metric: Metric
+    layer: str | None = None
+    needs_truth: ClassVar[bool] = False  # the metric itself says
+
+    @property
+    def higher_is_better(self) -> bool | None:  # pyright: ignore[reportIncompatibleVariableOverride] -- the metric's own
+        """The metric's own direction."""
+        return self.metric.higher_is_better
+
+    def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> Measured | None:
+        if self.layer is not None:
+            if self.layer not in case.layers:
+                return None
+            case = replace(case, truth=case.layers[self.layer] > 0.5)
+        if case.truth is not None:
+            case = replace(case, truth=over_time(case.truth.float()) > 0)
+        return self.metric.measure(case, replace(explanation, saliency=over_time(explanation.saliency)), explainer)
+
+
+@dataclass(frozen=True)
+class LayerShare(Metric):
+    """Mean of one of ``Case.layers`` over the most salient places, such as the share of the asked class's own power there.
+
+    Places tied at the edge of that share count in proportion. Range 0 to 1; a case without the layer has no value.
+
+    Args:
+        layer: its name in ``Case.layers``.
+        share: how many of all places are looked at, in (0, 1].
+
+    Example:
+        >>> import torch
+        >>> made = Explanation(torch.tensor([1.0, 0.0]), target=0, score=1.0, queries=1, seconds=0.0)
+        >>> LayerShare("own_power", 0.5)(Case("a", torch.zeros(1, 2), 0, layers={"own_power": torch.tensor([0.75, 0.25])}), made)
+        0.75
+    """
+
+    layer: str = "own_power"
+    share: float = 0.1
+    higher_is_better: ClassVar[bool | None] = True
+    needs_truth: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise InputError(f"metric.share={self.share}: wanted in (0, 1]")
+
+    def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float | None:
+        if self.layer not in case.layers:
+            return None
+        return mean_of_highest(explanation.saliency, case.layers[self.layer], self.share)
+
+
+@dataclass(frozen=True)
+class LayerMass(Metric):
+    """Share of the map's positive mass that lies on one of ``Case.layers``: each place counts by the layer's value.
+
+    The map is taken from its own mean up, so that a constant added to it changes nothing. Range 0 to 1; a flat map has the
+    layer's mean; a case without the layer has no value.
+
+    Args:
+        layer: its name in ``Case.layers``.
+
+    Example:
+        >>> import torch
+        >>> made = Explanation(torch.tensor([1.0, 0.0]), target=0, score=1.0, queries=1, seconds=0.0)
+        >>> LayerMass("own_power")(Case("a", torch.zeros(1, 2), 0, layers={"own_power": torch.tensor([0.75, 0.25])}), made)
+        0.75
+    """
+
+    layer: str = "own_power"
+    higher_is_better: ClassVar[bool | None] = True
+    needs_truth: ClassVar[bool] = False
+
+    def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float | None:
+        if self.layer not in case.layers:
+            return None
+        mass = (explanation.saliency.double() - explanation.saliency.double().mean()).clamp_min(0)
+        layer, total = case.layers[self.layer].double(), mass.sum().item()
+        return (mass * layer).sum().item() / total if total else layer.mean().item()
+
+
+def mean_of_highest(saliency: Float[Tensor, "*space"], values: Float[Tensor, "*space"], share: float) -> float:
+    """Mean of ``values`` over the most salient places; those tied at the edge count in proportion.
+
+    Example:
+        >>> import torch
+        >>> mean_of_highest(torch.tensor([2.0, 1.0, 1.0]), torch.tensor([1.0, 0.0, 1.0]), share=2 / 3)
+        0.75
+    """
+    flat, known = saliency.flatten(), values.flatten().double()
+    wanted = max(1, round(share * flat.numel()))
+    edge = flat.sort(descending=True).values[wanted - 1]
+    above, tied = flat > edge, flat == edge
+    return (known[above].sum() + (wanted - above.sum()) * known[tied].mean()).item() / wanted
