@@ -5,7 +5,7 @@ WANTED = error: Python 3.11 or newer is wanted, found "$(PYTHON)": try make PYTH
 MADE = .venv/made-from-requirements.lock
 
 .DEFAULT_GOAL = help
-.PHONY: help venv explain heads test test-slow lint docs bench
+.PHONY: help venv explain heads sound test test-slow lint docs bench
 size ?= small
 data ?= $(wildcard ../shared/data)
 EXPERIMENT = $(if $(wildcard conf/experiment/table$*.yaml),table$*,$*)
@@ -27,6 +27,9 @@ table-%: venv ## a table, as in make table-2 size=small data=DIR (table-segmente
 heads: venv ## train linear VOC heads on frozen backbones: black_box=lite0_voc, vit_tiny_voc; data=DIR as above
 	.venv/bin/python scripts/train_voc_head.py --backbone lite0 --root $(data)/voc --exclude $(data)/voc/both_models_correct.txt --out outputs/heads/lite0.safetensors
 	.venv/bin/python scripts/train_voc_head.py --backbone vit_tiny --weights $(data)/vit_tiny/vit_tiny_patch16_224.safetensors --root $(data)/voc --exclude $(data)/voc/both_models_correct.txt --out outputs/heads/vit_tiny.safetensors
+
+sound: venv ## train ESC-10's classifier on folds 1 to 4, minutes: black_box=esc10_resnet; data=DIR as above, size=paper: ResNet-50
+	.venv/bin/python scripts/train_sound.py --root $(data)/esc10 --size $(size) --out outputs/models/esc10_resnet.safetensors
 
 test: venv ## run all tests but the slow ones
 	$(PYTEST) -m "not slow"

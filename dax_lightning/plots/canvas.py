@@ -181,7 +181,7 @@ def sound_uri(path: Path, longest: float = 20.0) -> str | None:
         return None
     packed = io.BytesIO()
     peak = float(np.abs(wave).max(initial=1.0))
-    soundfile.write(packed, wave / peak, rate, format="OGG", subtype="VORBIS")
+    soundfile.write(packed, (wave / peak).astype(np.float32), rate, format="OGG", subtype="VORBIS")
     return f"data:audio/ogg;base64,{base64.b64encode(packed.getvalue()).decode()}"
 
 
