@@ -1,5 +1,7 @@
-"""Where the curves of a training go while it runs: told by the run, asked by whatever trains."""
+"""Where the curves of a training go while it runs, and what Lightning keeps to itself."""
 
+import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -37,3 +39,19 @@ def current_logger() -> Any:
         True
     """
     return _LOGGER.get()
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Lightning says nothing about devices and workers, which is no news in every training."""
+    log = logging.getLogger("pytorch_lightning")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*does not have many workers.*")  # a batch is one small matrix product
+            warnings.filterwarnings("ignore", "GPU available but not used.*")  # device=cpu says so
+            warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # Lightning's own use of torch
+            yield
+    finally:
+        log.setLevel(level)

@@ -7,7 +7,9 @@ import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import yaml
 from PIL import Image
 from skimage.data import chelsea
@@ -24,9 +26,10 @@ LONG = ("docs/tutorial.md", "docs/outputs.md")  # pages whose blocks take half a
 
 @pytest.fixture
 def photograph(tmp_path, monkeypatch):
-    """A folder with a photograph, to be in."""
+    """A folder with a photograph and a recording, to be in."""
     monkeypatch.chdir(tmp_path)
     Image.fromarray(chelsea()).save("my.jpg")
+    soundfile.write("clip.wav", np.random.default_rng(0).normal(0, 0.1, 16000), 16000)
     return tmp_path
 
 

@@ -32,7 +32,7 @@ MAY_IMPORT = {  # each room, from the first to the last, and those before it tha
     "explainers.mosaic": f"{METHOD} explainers.dax explainers.surrogate",
     "testing": "errors types device inputs black_box segment",
     "metrics": "errors types inputs black_box segment game explainers.base",
-    "training": "errors types device inputs black_box tasks",
+    "training": "errors types device logs inputs black_box tasks",
     "stats": "errors types",
     "plots": "errors types inputs stats",
     "report": "errors types stats plots",

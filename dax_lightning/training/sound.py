@@ -16,6 +16,7 @@ from dax_lightning.black_box.torch.sound import Architecture, SoundModel, networ
 from dax_lightning.device import pick_device
 from dax_lightning.errors import InputError
 from dax_lightning.inputs.sound import LogMel, exactly, read_sound
+from dax_lightning.logs import quiet_lightning
 from dax_lightning.tasks.esc10 import clips, in_fold
 
 
@@ -89,17 +90,18 @@ def fit(
     picked = pick_device(device)
     loader = DataLoader(TensorDataset(rows, labels), schedule.batch_size, shuffle=True, drop_last=len(rows) > schedule.batch_size)
     learner = SoundClassifier(module, schedule, steps=schedule.epochs * len(loader))
-    trainer = pl.Trainer(
-        max_epochs=schedule.epochs,
-        accelerator="gpu" if picked.type == "cuda" else "cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        plugins=[LightningEnvironment()],
-    )
-    module.train()
-    trainer.fit(learner, loader)
+    with quiet_lightning():
+        trainer = pl.Trainer(
+            max_epochs=schedule.epochs,
+            accelerator="gpu" if picked.type == "cuda" else "cpu",
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            plugins=[LightningEnvironment()],
+        )
+        module.train()
+        trainer.fit(learner, loader)
     module.cpu().eval()
 
 

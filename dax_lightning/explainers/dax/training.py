@@ -2,11 +2,9 @@
 
 import copy
 import inspect
-import logging
 import math
 import signal
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +20,7 @@ from dax_lightning.device import one_process, one_thread, pick_device
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.dax.data import PerturbationDataModule, Split
 from dax_lightning.explainers.dax.module import Optim, Recorder
-from dax_lightning.logs import current_logger
+from dax_lightning.logs import current_logger, quiet_lightning
 from dax_lightning.progress import watched
 
 _SETTINGS: dict[str, Any] = {  # where they differ from Lightning's own
@@ -108,7 +106,7 @@ class Training:
         if self.watched:
             callbacks.append(TQDMProgressBar(refresh_rate=5, leave=False))
         epochs = self._given("max_epochs", None)
-        with one_process(), one_thread(), _quiet(), _interruptible():
+        with one_process(), one_thread(), quiet_lightning(), _interruptible():
             trainer = self._made(
                 callbacks=callbacks,
                 enable_progress_bar=self.watched,
@@ -133,7 +131,7 @@ class Training:
             settings |= _place(self.device)
         settings["plugins"] = [*_listed(settings.get("plugins")), _OneProcess()]
         try:
-            with one_process(), _quiet():
+            with one_process(), quiet_lightning():
                 trainer = self.trainer.func(*self.trainer.args, **settings)
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise InputError(f"trainer: Lightning refuses its settings: {' '.join(str(error).split())}") from error
@@ -172,22 +170,6 @@ def _listed(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Which devices there are is not news in every explanation."""
-    log = logging.getLogger("pytorch_lightning")
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*does not have many workers.*")  # a batch is one small matrix product
-            warnings.filterwarnings("ignore", "GPU available but not used.*")  # device=cpu says so
-            warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # Lightning's own use of torch
-            yield
-    finally:
-        log.setLevel(level)
 
 
 @contextmanager
