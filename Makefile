@@ -11,7 +11,7 @@ data ?= $(wildcard ../shared/data)
 EXPERIMENT = $(if $(wildcard conf/experiment/table$*.yaml),table$*,$*)
 DRAWINGS = task=shapes black_box=shapes $(if $(filter segmenters,$*),,segmenter=slic)
 TABLE = outputs/$(EXPERIMENT)-$(size)$(if $(data),,-drawings)
-CASES = $(if $(data),data=$(data),$(if $(filter bad_model,$*),,$(DRAWINGS)))
+CASES = $(if $(data),data=$(data),$(if $(filter bad_model 7 mixture,$*),,$(DRAWINGS)))
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
