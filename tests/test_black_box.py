@@ -484,7 +484,7 @@ def spoilt(name: str, state: dict[str, torch.Tensor]) -> bytes:
         ("random", "can't be read as a state dict"),
         ("empty", "can't be read as a state dict"),
         ("truncated", "can't be read as a state dict"),
-        ("code", "can't be read as a state dict"),
+        ("code", r"can't be read as a state dict \(.*\): wanted .safetensors, or a .pth by torch.save.module.state_dict"),
         ("another", "does not fit"),
     ],
 )

@@ -42,7 +42,7 @@ def answers_of(x, q=300, target=0):
 @pytest.mark.parametrize(("fill", "other"), [("segment_mean", "zeros"), ("zeros", "segment_mean")])
 def test_a_fill_that_changes_barely_anything_is_doubted_without_a_further_query(make, fill, other, noisy_image):
     box = from_function(lambda rows: 0.5 + 0.004 * rows.mean((2, 3))[:, :2], size=(32, 32), multi_label=True)
-    own = {"mosaic": Mosaic(Grid(4, 4), [Grid(3, 3)])} if make is RidgeOnMosaic else {"segmenter": Grid(4, 4)}
+    own: dict[str, Any] = {"mosaic": Mosaic(Grid(4, 4), [Grid(3, 3)])} if make is RidgeOnMosaic else {"segmenter": Grid(4, 4)}
     made = make(box, perturber=Perturber(fill=fill), q=60, **own).explain(noisy_image, 0)
     (told,) = [text for text in made.warnings if text.startswith("removing segments barely changes the answer (by at most ")]
     assert told.endswith(f"): try another fill, such as {'explainer.' * (make is RidgeOnMosaic)}perturber.fill={other}")

@@ -50,7 +50,7 @@ def _cause(error: Exception) -> str:
     """The first line; of a refused pickle what was refused, without torch's advice to run the code in it."""
     refused = re.search(r"WeightsUnpickler error:\s*(.*?)(?: was not an allowed.*|\. Please .*)?$", str(error), re.M)
     if refused:
-        return f"it holds more than tensors: {refused[1]}"
+        return f"nothing but tensors is read: {refused[1]}"
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
