@@ -158,17 +158,19 @@ def test_what_is_no_image_is_told(image, told):
         explain(QuarterBox(), image)
 
 
-def test_unknown_methods_are_told():
-    wrong: tuple[tuple[Any, str], ...] = (
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
         ("qqq", r"method=qqq is not known: choose one of dame, dax, .*lime"),
         ("limee", r"method=limee is not known: did you mean lime\?"),
         ("../explainer/lime", "is not known"),
         (["lime", "rise"], r"method=\['lime', 'rise'\]: one method at a time"),
         (Rise, r"wanted a name such as 'lime', or an explainer such as Rise\(model\)"),
-    )
-    for method, told in wrong:
-        with untyped(), pytest.raises(InputError, match=told):
-            explain(QuarterBox(), PIXELS, method=method)
+    ],
+)
+def test_unknown_methods_are_told(method, told):
+    with untyped(), pytest.raises(InputError, match=told):
+        explain(QuarterBox(), PIXELS, method=method)
 
 
 def test_a_greyscale_model():
