@@ -12,6 +12,20 @@ class InputError(ValueError):
     """
 
 
+def remedy(setting: str, group: str = "black_box") -> str:
+    """A setting as a Python user writes it, and as the command line does.
+
+    Args:
+        setting: ``name=value``.
+        group: where the command line has it.
+
+    Example:
+        >>> remedy("outputs=logits")
+        'outputs=logits (black_box.outputs=logits on the command line)'
+    """
+    return f"{setting} ({group}.{setting} on the command line)"
+
+
 class SingleSegment(InputError):
     """A segmenter found nothing to tell apart in this input."""
 

@@ -32,7 +32,7 @@ class Lines:
     """Steps as plain lines on stderr, one every 10 s; nothing is printed before that.
 
     Args:
-        total: steps in all.
+        total: steps in all; ``None``: not known.
         what: what is counted, such as ``queries``.
 
     Example:
@@ -42,7 +42,7 @@ class Lines:
         2
     """
 
-    def __init__(self, total: int, what: str):
+    def __init__(self, total: int | None, what: str):
         self.total, self.what, self.done = total, what, 0
         self._start = self._told = time.monotonic()
 
@@ -51,9 +51,14 @@ class Lines:
         self.done += n
         now = time.monotonic()
         if now - self._told >= EVERY:
-            left = (now - self._start) / max(self.done, 1) * max(self.total - self.done, 0)
-            print(f"  {self.what}: {self.done} of {self.total}, about {left:.0f} s left", file=sys.stderr, flush=True)
+            print(f"  {self.what}: {self.done}{self._left(now)}", file=sys.stderr, flush=True)
             self._told = now
+
+    def _left(self, now: float) -> str:
+        if self.total is None:
+            return ""
+        left = (now - self._start) / max(self.done, 1) * max(self.total - self.done, 0)
+        return f" of {self.total}, about {left:.0f} s left"
 
     def reset(self) -> None:
         """Count from the start again."""
@@ -69,11 +74,11 @@ class Lines:
         self.close()
 
 
-def bar(total: int, what: str, shown: bool = True) -> Bar:
+def bar(total: int | None, what: str, shown: bool = True) -> Bar:
     """A progress bar where a person watches: in a notebook, or where stderr is a terminal. Elsewhere a line every 10 s.
 
     Args:
-        total: steps in all.
+        total: steps in all; ``None``: not known.
         what: what is counted, such as ``queries``.
         shown: false hides it everywhere.
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from dax_lightning.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sound:
     """A recording, or a part of one.
 
@@ -44,7 +44,7 @@ class Sound:
         return self.wave.shape[-1] / self.rate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """One input to explain, as the black box sees it.
 
@@ -73,9 +73,9 @@ class Case:
     layers: Mapping[str, Float[Tensor, "*space"]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Explanation:
-    """A saliency map, what it explains and what it cost. A notebook shows it as a picture.
+    """A saliency map, what it explains and what it cost. A notebook shows it as a picture. Equal is only the same object.
 
     Args:
         saliency: higher means that the place speaks more for ``target``; finite, in the method's own units, never rescaled.
@@ -95,6 +95,7 @@ class Explanation:
         sound: the recording that was explained, if it is one. :meth:`save` leaves it out: a run writes it as a file of its own.
         step: seconds from one place to the next along the last axis, of sounds.
         hertz: the middle frequency of each band of a spectrogram, where it is known.
+        method: the explainer's name.
 
     Example:
         >>> import tempfile
@@ -124,13 +125,15 @@ class Explanation:
     sound: Sound | None = None
     step: float | None = None
     hertz: tuple[float, ...] = ()
+    method: str = ""
 
     def __repr__(self) -> str:
         name = f" {self.target_name!r}" if self.target_name else ""
         facts = f"target={self.target}{name}, score={self.score:.3f}, map={tuple(self.saliency.shape)}"
         flags = ["unfaithful"] if self.notes.get("unfaithful") else []
         flags += [f"{len(self.warnings)} warning{'s' * (len(self.warnings) > 1)}"] if self.warnings else []
-        return f"Explanation({', '.join([facts, f'queries={self.queries}', f'seconds={self.seconds:.1f}', *flags])})"
+        by = [f"method={self.method}"] if self.method else []
+        return f"Explanation({', '.join([*by, facts, f'queries={self.queries}', f'seconds={self.seconds:.1f}', *flags])})"
 
     def _repr_html_(self) -> str:
         """The picture with the map laid over, and the facts below: what a notebook shows."""
@@ -138,7 +141,7 @@ class Explanation:
         from dax_lightning.plots.kinds import drawing
         from dax_lightning.plots.panel import facts
 
-        told = html.escape(facts(self, self._named))
+        told = html.escape("  ·  ".join([*self._by, facts(self, self._named)]))
         warned = "".join(f'<div style="color:#b3261e;font-weight:600">{html.escape(text)}</div>' for text in self.warnings)
         return (
             f'<div style="font:14px/1.5 sans-serif"><img alt="the map of {html.escape(self._named)}" '
@@ -147,6 +150,8 @@ class Explanation:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the input with the map laid over, scaled for display; the map alone where there is no input.
+
+        The title of an unfaithful map is red and says so.
 
         Args:
             ax: where to draw; ``None``: axes of a new pyplot figure.
@@ -157,20 +162,25 @@ class Explanation:
             >>> made.plot(Figure().subplots()).get_title()
             'cat 0.900'
         """
-        from dax_lightning.plots.canvas import printable, style
-        from dax_lightning.plots.kinds import draw, new_axes
+        from dax_lightning.plots.canvas import INK, RED, printable, style
+        from dax_lightning.plots.kinds import draw, kind_of, new_axes
 
         axes = draw(new_axes(self) if ax is None else ax, self)
-        axes.set_title(f"{printable(self._named, 50)} {self.score:.3f}", **style(10))
+        if ax is not None and kind_of(self) == "image":  # axes of its own have the picture's shape
+            axes.set_aspect("equal")
+        title = " · ".join([*self._by, f"{printable(self._named, 50)} {self.score:.3f}"])
+        axes.set_title(title, **style(10, RED if self.notes.get("unfaithful") else INK))
         return axes
 
     def save(self, stem: Path | str, **more: Any) -> None:
         """Write ``stem.npz`` (map, segments, masks, input) and ``stem.json`` (everything else, and ``more``).
 
         Maps are float32, segments int32. An input of 8-bit pixels is kept as such, others as float32; nothing is lost.
-        ``stem.json`` also tells when it was saved (UTC) and the input's SHA-256.
+        ``stem.json`` also tells when it was saved (UTC) and the input's SHA-256. The folders above are made. A stem that ends in
+        ``.npz`` or ``.json`` is taken without it.
         """
-        stem = Path(stem)
+        stem = _stem(stem)
+        stem.parent.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, Any] = {"saliency": self.saliency.cpu().numpy().astype(np.float32)}
         if self.segments is not None:
             arrays["segments"] = self.segments.cpu().numpy().astype(np.int32)
@@ -195,10 +205,10 @@ class Explanation:
         Raises:
             InputError: one of the two files is missing.
         """
-        stem = Path(stem)
+        stem = _stem(stem)
         for file in (_with_suffix(stem, ".npz"), _with_suffix(stem, ".json")):
             if not file.is_file():
-                raise InputError(f"no explanation at {stem}: {file.name} is missing; give the path without its ending")
+                raise InputError(f"no explanation at {stem}: {file.name} is missing; give the path that save got")
         said = json.loads(_with_suffix(stem, ".json").read_text(encoding="utf-8"))
         with _with_suffix(stem, ".npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = {name: torch.from_numpy(_unpacked(arrays[name]) if name == "x" else arrays[name]) for name in arrays}
@@ -212,6 +222,16 @@ class Explanation:
     @property
     def _named(self) -> str:
         return self.target_name or f"class {self.target}"
+
+    @property
+    def _by(self) -> list[str]:
+        """What stands before the class: whether the map is unfaithful, and its method."""
+        return (["unfaithful"] if self.notes.get("unfaithful") else []) + ([self.method] if self.method else [])
+
+
+def _stem(path: Path | str) -> Path:
+    path = Path(path)
+    return path.with_suffix("") if path.suffix in (".npz", ".json") else path
 
 
 def _packed(x: Float[np.ndarray, "c *space"]) -> np.ndarray:

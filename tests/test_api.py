@@ -1,6 +1,7 @@
 """explain() takes what people have at hand, and says what it can't take."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,11 +9,15 @@ import torch
 from PIL import Image
 from torch import nn
 
-from dax_lightning import BlackBox, explain, from_function, from_torch
+from dax_lightning import BlackBox, InputError, explain, from_function, from_torch
+from dax_lightning.explainers.masking.rise import Rise
 from dax_lightning.explainers.random import Random
+from dax_lightning.explainers.shapley.partition import PartitionShap
+from dax_lightning.explainers.surrogate.lime import Lime
 from dax_lightning.inputs.image import ImageInput
 from dax_lightning.testing import QuarterBox, QuarterModule
 from tests import functions
+from tests.conftest import untyped
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)  # the size of the box's own input
 CHW = torch.from_numpy(PIXELS).permute(2, 0, 1)
@@ -82,9 +87,60 @@ def test_modules_and_functions_need_a_size_and_black_boxes_have_one():
 
 
 def test_an_explainer_may_be_the_method():
-    assert torch.equal(
-        explain(QuarterBox(), PIXELS, 0, Random(QuarterBox())).saliency, explain(QuarterBox(), PIXELS, 0, "random").saliency
-    )
+    box = QuarterBox()
+    assert torch.equal(explain(box, PIXELS, 0, Random(box)).saliency, explain(box, PIXELS, 0, "random").saliency)
+
+
+def test_an_explainer_explains_its_own_model_alone_and_by_its_own_settings():
+    box = QuarterBox()
+    told = {
+        "the explainer was made for another black box than model: give model=method.black_box": lambda: explain(
+            QuarterBox(), PIXELS, 0, Random(box)
+        ),
+        "q=50, seed=3 beside an explainer, which has its own: give it where random is made": lambda: explain(
+            box, PIXELS, 0, Random(box), q=50, seed=3
+        ),
+        "size=32 beside an explainer": lambda: explain(box, PIXELS, 0, Random(box), size=32),
+    }
+    for match, call in told.items():
+        with pytest.raises(InputError, match=match):
+            call()
+    assert box.seen == 0
+
+
+@pytest.mark.parametrize("method", ["dax", "random", "gradient"])
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"q": "100"}, "q='100' is a str, wanted a whole number"),
+        ({"q": 2.5}, "q=2.5 is a float, wanted a whole number"),
+        ({"seed": 0.5}, "seed=0.5 is a float, wanted a whole number"),
+    ],
+)
+def test_copies_and_seeds_are_whole_numbers(wrong, told, method):
+    with untyped(), pytest.raises(InputError, match=told):
+        explain(QuarterBox(), PIXELS, 0, method, **wrong)
+
+
+@pytest.mark.parametrize("make", [Lime, Rise, PartitionShap])
+def test_so_are_those_of_explainers(make):
+    with untyped(), pytest.raises(InputError, match=r"q=2000\.5 is a float, wanted a whole number"):
+        make(QuarterBox(), q=2000.5)
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("lite0", r"model is a str, wanted a black box, a torch module or a function: explain\(model, image, ...\)"),
+        (PIXELS, "model is a ndarray, wanted"),
+        (QuarterModule, "model is the class QuarterModule, wanted a black box"),
+        ({"weight": CHW}, "model is a dict, wanted"),
+    ],
+)
+def test_what_is_no_model_is_told(model, told):
+    box: Any = QuarterBox()  # given in the image's place
+    with untyped(), pytest.raises(InputError, match=told):
+        explain(model, box, method="lime")
 
 
 @pytest.mark.parametrize(
@@ -102,9 +158,19 @@ def test_what_is_no_image_is_told(image, told):
         explain(QuarterBox(), image)
 
 
-def test_unknown_methods_are_told():
-    with pytest.raises(ValueError, match=r"method=lemon is not known: choose one of dame, dax, .*lime"):
-        explain(QuarterBox(), PIXELS, method="lemon")
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        ("qqq", r"method=qqq is not known: choose one of dame, dax, .*lime"),
+        ("limee", r"method=limee is not known: did you mean lime\?"),
+        ("../explainer/lime", "is not known"),
+        (["lime", "rise"], r"method=\['lime', 'rise'\]: one method at a time"),
+        (Rise, r"wanted a name such as 'lime', or an explainer such as Rise\(model\)"),
+    ],
+)
+def test_unknown_methods_are_told(method, told):
+    with untyped(), pytest.raises(InputError, match=told):
+        explain(QuarterBox(), PIXELS, method=method)
 
 
 def test_a_greyscale_model():

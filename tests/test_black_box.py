@@ -21,6 +21,7 @@ from dax_lightning.black_box import BlackBox, ImageInput, from_function, from_to
 from dax_lightning.errors import BudgetExceeded, InputError, ModelError
 from dax_lightning.testing import QuarterBox
 from tests import functions
+from tests.conftest import untyped
 
 HALF = (0.5, 0.5, 0.5)
 NAMES = ["tabby", "Egyptian cat", "crane", "Crane", "espresso"]
@@ -149,11 +150,11 @@ def test_logits_go_through_a_softmax():
 
 
 def test_logits_declared_as_probabilities_are_recognised():
-    refused("not probabilities, they look like logits: set black_box.outputs=logits", box_of(functions.logits), rows(3))
+    refused("not probabilities, they look like logits: say outputs=logits", box_of(functions.logits), rows(3))
 
 
 def test_probabilities_declared_as_logits_are_recognised():
-    told = "are probabilities already .*set black_box.outputs=probabilities"
+    told = "are probabilities already .*say outputs=probabilities"
     refused(told, box_of(functions.quarters, outputs="logits"), rows(3), kind=ModelError)
 
 
@@ -202,9 +203,13 @@ def test_a_varying_class_count_is_refused():
 
 
 def test_class_names_must_be_as_many_as_classes():
-    refused(
-        r"shape \(1, 3\) for 1 rows, wanted \(1, 2\)", box_of(functions.quarters, classes=["a", "b"]), rows(1), kind=ModelError
-    )
+    for names, told in (
+        (["a", "b"], "classes= has 2 names, the model answers 3 scores: give one name a score, in the order of the scores"),
+        (["a"], "classes= has 1 name, the model answers 3 scores"),
+    ):
+        refused(told, box_of(functions.quarters, classes=names), rows(1), kind=ModelError)
+    told = "has 3 names, the model answers 1 score: a single score takes one name, of what it speaks for, or two, of which the"
+    refused(told, box_of(lambda x: x.mean((1, 2, 3)), classes=["a", "b", "c"]), rows(1), kind=ModelError)
 
 
 def test_a_function_that_fails_is_named_with_what_it_was_given():
@@ -245,7 +250,8 @@ def test_wrong_targets_are_told(wanted, told):
 
 def test_without_names_only_ids():
     box = box_of(functions.quarters)
-    refused("no class names, give an id", box.target, "cat")
+    told = r"target='cat': this black box has no class names: give an id, or the names by classes=\[...\]"
+    refused(told, box.target, "cat")
     refused("target=-1 is no class .*ids start at 0", box.target, -1)
     assert (box.target(2), box.class_name(2), box.queries) == (2, "2", 0)
 
@@ -305,14 +311,17 @@ def test_paths_to_no_function_are_told(path, told):
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"size": [8]}, r"black_box.size=\[8\]: wanted two numbers"),
+        ({"size": [8]}, r"size=\[8\]: wanted pixels, a whole number or \[height,width\]"),
+        ({"size": "224"}, "size='224': wanted pixels, a whole number"),
+        ({"size": 2.5}, "size=2.5: wanted pixels, a whole number"),
         ({"size": [8, 0]}, r"size=\(8, 0\).* sizes are 1 or more"),
         ({"channels": 0}, "channels=0: wanted 1 .greyscale., 3 .RGB. or more"),
-        ({"batch_size": 0}, "black_box.batch_size=0: it must be at least 1"),
+        ({"batch_size": 0}, "batch_size=0: it must be at least 1"),
     ],
 )
 def test_wrong_settings_are_told(wrong, told):
-    refused(told, from_function, functions.quarters, **{"size": (8, 8), **wrong})
+    with untyped():
+        refused(told, from_function, functions.quarters, **{"size": (8, 8), **wrong})
 
 
 # --- geometry ---
@@ -475,7 +484,7 @@ def spoilt(name: str, state: dict[str, torch.Tensor]) -> bytes:
         ("random", "can't be read as a state dict"),
         ("empty", "can't be read as a state dict"),
         ("truncated", "can't be read as a state dict"),
-        ("code", "can't be read as a state dict"),
+        ("code", r"can't be read as a state dict \(.*\): wanted .safetensors, or a .pth by torch.save.module.state_dict"),
         ("another", "does not fit"),
     ],
 )
@@ -489,7 +498,9 @@ def test_unreadable_weights_are_told(tmp_path, name, told, suffix):
     if suffix == "safetensors" and name == "truncated":
         save_file(state, file)
         file.write_bytes(file.read_bytes()[:-1000])
-    assert str(file) in refused(told, timm_model, "test_resnet", str(file))
+    message = refused(told, timm_model, "test_resnet", str(file))
+    assert str(file) in message
+    assert "weights_only" not in message  # torch's advice: run the code in the file
 
 
 def test_missing_weights_are_told(tmp_path):
@@ -500,7 +511,9 @@ def test_missing_weights_are_told(tmp_path):
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize(("make", "model"), [(timm_model, "test_resnet"), (torchvision_model, "squeezenet1_1")])
 def test_without_a_network_one_line_names_the_key(make, model):
-    refused(f"weights of {model} could not be downloaded .*give a local file as black_box.weights=FILE", make, model)
+    refused(
+        f"weights of {model} could not be downloaded .*give a local file as weights=FILE .black_box.weights=FILE", make, model
+    )
 
 
 # --- torchvision ---

@@ -243,7 +243,10 @@ def test_a_metric_that_fails_costs_no_other_case(run, album, monkeypatch):
         ("black_box.rows=jax", "black_box.rows=jax is text, wanted one of torch, numpy, numpy_channels_last"),
         ("black_box.rows=left", "black_box.rows=left is text, wanted one of torch, numpy"),
         ("black_box.batch_size=0", "black_box.batch_size=0: it must be at least 1"),
-        ("segmenter.rows=1 segmenter.columns=1", "1 x 1 is a single segment; at least 2 are needed: try segmenter.rows=8"),
+        (
+            "segmenter.rows=1 segmenter.columns=1",
+            "1 x 1 is a single segment; at least 2 are needed: try rows=8, columns=8 .segmenter.rows=8 segm",
+        ),
         ("target=cat", "target='cat': this black box has no class names, give an id"),
         ("target=-1", "target=-1 is no class"),
         ("black_box.function=tests.functions.none", "black_box.function=tests.functions.none can't be imported"),
@@ -269,8 +272,11 @@ def test_settings_refused_before_the_first_case(run, photo, arguments, told):
         ("black_box.function=tests.functions.one_row_too_few", r"scores of shape \(0, 3\) for 1 rows, wanted \(1, classes\)"),
         ("black_box.function=tests.functions.nothing", "the model returned NoneType, wanted a table"),
         ("black_box.function=tests.functions.varying", r"scores of shape \(32, 33\) for 32 rows, wanted \(32, 2\)"),
-        ("black_box.function=tests.functions.logits", "they look like logits: set black_box.outputs=logits"),
-        ("black_box.outputs=logits", "are probabilities already .*: set black_box.outputs=probabilities"),
+        ("black_box.function=tests.functions.logits", "they look like logits: say outputs=logits .black_box.outputs=logits on"),
+        (
+            "black_box.outputs=logits",
+            "are probabilities already .*: say outputs=probabilities .black_box.outputs=probab",
+        ),
         ("black_box.function=tests.functions.boom", "the function boom failed on torch rows .*RuntimeError: out of luck"),
     ],
 )
@@ -279,6 +285,22 @@ def test_settings_that_fail_every_case(run, photo, arguments, told):
     (row,) = run.rows()
     assert row["status"] == "failed"
     assert re.search(told, row["error"])
+
+
+def test_a_module_that_does_not_fit_its_rows_is_one_line(run, photo):
+    wrong = ["black_box=module", "black_box.factory=tests.test_models:OneChannel", "black_box.size=[8,8]", "device=cpu"]
+    told = r"the module failed on rows of shape \(1, 3, 8, 8\): RuntimeError: .*: set size= or channels= .black_box.size="
+    run.refused(told, photo, box=wrong)
+    assert "Traceback" not in run.err + run.out
+
+
+def test_a_greyscale_module_without_weights_is_explained_as_built(run, photo):
+    own = ["black_box=module", "black_box.factory=tests.test_models:OneChannel", "black_box.size=[8,8]", "black_box.channels=1"]
+    told = "black_box.weights is not given: the module is explained as tests.test_models:OneChannel builds it"
+    assert run(photo, "explainer=random", box=own, settings=["device=cpu"]) == 0
+    assert run.out.splitlines()[1] == told
+    assert run(photo, "explainer=random", settings=["device=cpu"], folder=run.folder / "other") == 0
+    assert "is not given" not in run.out
 
 
 def test_class_names_and_unknown_ones(run, photo):

@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning.callbacks import TQDMProgressBar
 from torch import nn
 
+from dax_lightning import progress
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.dax import (
     CnnStudent,
@@ -434,6 +436,43 @@ def test_the_configuration_trains_as_the_classes_do_by_themselves():
     assert paper.optim == plain.optim
     assert mosaic.optim == Optim(lr_mask=0.05, lr_student=0.004)
     assert faster.trainer.keywords["max_epochs"] == 7
+
+
+# --- progress ----------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_terminal_training_tells_its_steps_in_lines(monkeypatch, noisy_image, capfd):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    made = dax_of(q=100, training={"max_epochs": 3, "split": Split(batch_size=10)}).explain(noisy_image, 0)
+    lines = [line for line in capfd.readouterr().err.splitlines() if "training" in line]
+    steps = 3 * 9  # of the 100 copies 10 are held out
+    assert made.notes["epochs"] == 3
+    assert [line.split(",")[0] for line in lines] == [f"  training: {step} of {steps}" for step in range(1, steps + 1)]
+
+
+def test_a_training_of_unknown_length_tells_its_steps_alone(monkeypatch, noisy_image, capfd):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    dax_of(training={"max_epochs": -1, "patience": 1, **NOTHING}).explain(noisy_image, 0)
+    lines = [line for line in capfd.readouterr().err.splitlines() if "training" in line]
+    assert lines[:2] == ["  training: 1", "  training: 2"]
+
+
+def test_where_a_person_watches_training_has_a_bar_unless_it_is_unwanted(monkeypatch, noisy_image, capfd):
+    monkeypatch.setattr(progress, "watched", lambda: True)
+    dax_of().explain(noisy_image, 0)
+    shown = capfd.readouterr().err
+    assert "training:" in shown
+    assert "queries:" in shown
+    dax_of(trainer={"enable_progress_bar": False}).explain(noisy_image, 0)
+    assert "training" not in capfd.readouterr().err
+
+
+def test_a_bar_of_lightnings_own_takes_its_place(monkeypatch, noisy_image, capfd):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    dax_of(trainer={"callbacks": [TQDMProgressBar()]}).explain(noisy_image, 0)
+    out, err = capfd.readouterr()
+    assert "Epoch 1" in out + err
+    assert "training:" not in err
 
 
 # --- doubts ------------------------------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def test_the_process_keeps_its_cores():
 
 
 def test_what_an_engine_can_not_do_is_said(monkeypatch):
-    said = re.escape("black_box.engine=tensorrt is none of torch, openvino, openvino_bf16")
+    said = re.escape("engine=tensorrt is none of torch, openvino, openvino_bf16")
     with pytest.raises(InputError, match=said):
         runner(net(), (3, 24, 24), CPU, "tensorrt")
     with pytest.raises(InputError, match="runs on a CPU, and the device is cuda"):

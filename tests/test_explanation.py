@@ -69,6 +69,50 @@ def test_repr_is_one_short_line():
     assert repr(made(warnings=("a", "b"), notes={"unfaithful": True})).endswith("seconds=0.2, unfaithful, 2 warnings)")
 
 
+def test_the_method_stands_before_the_class(tmp_path):
+    explained = made(method="lime")
+    assert repr(explained).startswith("Explanation(method=lime, target=3 'cat'")
+    assert explained.plot().get_title() == "lime · cat 0.900"
+    assert "<div>lime  ·  cat 0.900  ·  10 queries" in explained._repr_html_()
+    explained.save(tmp_path / "a")
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["method"] == "lime"
+    assert Explanation.load(tmp_path / "a").method == "lime"
+    assert Random(toy_box("RGB")).explain(toy_input("RGB"), target=1).method == "random"
+
+
+def test_an_unfaithful_map_says_so_in_red():
+    doubted, good = made(method="dax", notes={"unfaithful": True}), made(method="dax", notes={"unfaithful": False})
+    assert doubted.plot().get_title() == "unfaithful · dax · cat 0.900"
+    assert "unfaithful" in doubted._repr_html_()
+    red, black = (to_rgba(explained.plot().title.get_color()) for explained in (doubted, good))
+    assert red[0] > 0.5 > max(red[1:3])
+    assert max(black[:3]) < 0.2
+
+
+def test_pictures_keep_their_shape_in_axes_of_any_shape():
+    for kind, aspect in (("image", 1.0), ("grey", 1.0), ("spectrogram", "auto"), ("wave", "auto")):
+        left, right = Figure(figsize=(9, 3)).subplots(1, 2)
+        assert KINDS[kind].plot(right).get_aspect() == aspect, kind
+        assert left.get_aspect() == "auto"
+
+
+def test_two_explanations_are_compared_and_hashed(tmp_path):
+    explained = made()
+    explained.save(tmp_path / "a")
+    again = Explanation.load(tmp_path / "a")
+    assert explained == explained
+    assert again != explained
+    assert len({explained, again, explained}) == 2
+
+
+@pytest.mark.parametrize("ending", ["", ".npz", ".json"])
+def test_folders_are_made_and_endings_are_taken_off(tmp_path, ending):
+    stem = f"{tmp_path}/new/folder/cat.1__dax{ending}"
+    made().save(stem)
+    assert sorted(file.name for file in (tmp_path / "new" / "folder").iterdir()) == ["cat.1__dax.json", "cat.1__dax.npz"]
+    assert torch.equal(Explanation.load(stem).saliency, made().saliency)
+
+
 def test_pixels_are_saved_as_bytes_and_come_back_bit_for_bit(tmp_path):
     pixels = torch.randint(0, 256, (3, 64, 64), generator=torch.Generator().manual_seed(0))
     made((3, 64, 64), x=pixels.float() / 255).save(tmp_path / "pixels")

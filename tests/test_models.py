@@ -19,10 +19,16 @@ from torch import nn
 from dax_lightning import explain
 from dax_lightning.black_box import BlackBox, FunctionModel, ImageInput, from_factory, from_function, from_torch
 from dax_lightning.errors import BudgetExceeded, InputError, ModelError
+from dax_lightning.explainers.gradient.saliency import SmoothGrad
+from dax_lightning.explainers.masking.occlusion import Occlusion
 from dax_lightning.explainers.masking.rise import Rise
 from dax_lightning.explainers.random import Random
+from dax_lightning.explainers.shapley.kernel_shap import KernelShap
+from dax_lightning.explainers.surrogate.lime import Lime
+from dax_lightning.inputs.spectrogram import SpectrogramInput
 from dax_lightning.run.config import build
 from dax_lightning.testing import QuarterBox, QuarterModule
+from tests.conftest import untyped
 from tests.test_conf import composed
 
 X = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -190,16 +196,16 @@ BRIGHT = torch.cat([X, torch.zeros(9, 3, 8, 8), torch.ones(9, 3, 8, 8)])  # answ
 @pytest.mark.parametrize(
     ("function", "declared", "told"),
     [
-        (lambda rows: many_labels(rows).sigmoid(), {}, "set black_box.multi_label=true if each class is its own yes or no"),
-        (one_logit, {}, "they look like logits: set black_box.outputs=logits"),
-        (many_labels, {"multi_label": True}, "they look like logits: set black_box.outputs=logits"),
-        (lambda rows: one_logit(rows).sigmoid(), {"outputs": "logits"}, "set black_box.outputs=probabilities"),
+        (lambda rows: many_labels(rows).sigmoid(), {}, "say multi_label=true .* if each class is its own yes or no"),
+        (one_logit, {}, "they look like logits: say outputs=logits .black_box.outputs=logits on"),
+        (many_labels, {"multi_label": True}, "they look like logits: say outputs=logits .black_box.outputs=logits on"),
+        (lambda rows: one_logit(rows).sigmoid(), {"outputs": "logits"}, "say outputs=probabilities"),
         (
             lambda rows: many_labels(rows).sigmoid(),
             {"outputs": "logits", "multi_label": True},
-            "look like probabilities: set black_box.outputs=probabilities",
+            "look like probabilities: say outputs=probabilities",
         ),
-        (probabilities, {"outputs": "logits"}, "probabilities already .*: set black_box.outputs=probabilities"),
+        (probabilities, {"outputs": "logits"}, "probabilities already .*: say outputs=probabilities"),
     ],
 )
 def test_what_does_not_fit_its_declaration_is_refused_with_the_right_one(function, declared, told):
@@ -210,7 +216,7 @@ def test_what_does_not_fit_its_declaration_is_refused_with_the_right_one(functio
 
 
 def test_a_module_that_ends_in_a_sigmoid_returns_no_logits():
-    with pytest.raises(InputError, match=r"ends in Sigmoid, .* set black_box.outputs=probabilities"):
+    with pytest.raises(InputError, match=r"ends in Sigmoid, .* say outputs=probabilities"):
         from_torch(nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(192, 1), nn.Sigmoid())), size=8)
 
 
@@ -497,3 +503,131 @@ def test_a_module_of_the_working_folder_by_the_command_lines_settings(tmp_path, 
     box = build(composed(*own, "black_box.classes=[cat]", "device=cpu").black_box, "black_box")
     assert torch.equal(box(X)[:, 1:], module(X).detach().sigmoid())
     assert box.classes == ("not cat", "cat")
+
+
+# --- what a torch module can't take, and what is no module ---
+
+
+class OneChannel(nn.Module):
+    """A network whose first layer takes greyscale; built without arguments, as factories are."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 3))
+
+    def forward(self, rows):
+        return self.net(rows)
+
+
+def test_a_module_that_fails_on_its_rows_is_told_with_what_to_set():
+    told = r"the module failed on rows of shape \(1, 3, 8, 8\): RuntimeError: .*: set size= or channels= \(black_box.size="
+    for box in (from_torch(OneChannel(), size=8), from_torch(nn.Sequential(nn.Flatten(), nn.Linear(7, 3)), size=8)):
+        with pytest.raises(ModelError, match=told) as raised:
+            box(X[:1])
+        assert "\n" not in str(raised.value)
+        with pytest.raises(ModelError, match=told):
+            explain(box, X[0], 1, method="gradient")
+
+
+def test_a_module_that_refuses_its_size_by_an_error_of_its_own_is_told_at_its_first_rows():
+    class Picky(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2))
+
+        def forward(self, rows):
+            raise AssertionError(f"height {rows.shape[2]} doesn't match 224")
+
+    with pytest.raises(ModelError, match="AssertionError: height 8 doesn't match 224: set size="):
+        from_torch(Picky(), size=8)(X[:1])
+
+
+def test_greyscale_modules_by_channels():
+    grey = X.mean(1, keepdim=True)
+    assert from_torch(OneChannel(), size=8, channels=1)(grey).shape == (5, 3)
+    assert from_factory("tests.test_models:OneChannel", size=8, channels=1, device="cpu")(grey).shape == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("thing", "told"),
+    [
+        (OneChannel().state_dict(), r"these are weights, wanted a torch module: build the network, then network.load_state_dict"),
+        (OneChannel, r"OneChannel is a class, wanted a torch module: make one, such as OneChannel\(\)"),
+        (probabilities, r"that is a function, wanted a torch module: from_function\(function, size=...\) takes functions"),
+        ("resnet18", "that is a str, wanted a torch module"),
+    ],
+)
+def test_what_is_no_module_is_told_with_what_to_do(thing, told):
+    with untyped(), pytest.raises(InputError, match=told):
+        from_torch(thing, size=8)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "told"),
+    [
+        ((123.7, 116.3, 103.5), (58.4, 57.1, 57.4), r"mean=\(123.7, .* for rows in \[0, 1\]: divide mean and std by 255"),
+        ((0.5, 0.5, float("nan")), (0.2, 0.2, 0.2), "divide mean and std by 255"),
+        ((0.5, 0.5, 0.5), (0.2, 0.0, 0.2), r"std=\(0.2, 0.0, 0.2\): rows are divided by it, wanted over 0"),
+        ((0.5, 0.5, 0.5), -1.0, "std=-1.0: rows are divided by it"),
+        ((0.5, 0.5, 0.5), None, r"mean=\(0.5, 0.5, 0.5\) without std: give std= \(black_box.std= on the command line\) too"),
+    ],
+)
+def test_a_mean_and_std_that_can_not_be_meant_are_refused(mean, std, told):
+    with pytest.raises(InputError, match=told):
+        from_torch(OneChannel(), size=8, mean=mean, std=std)
+
+
+def test_a_mean_in_decibels_is_fine():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(32, 2))
+    assert from_torch(module, SpectrogramInput(4, 8), mean=[-40.0], std=[20.0])(torch.full((2, 1, 4, 8), -30.0)).shape == (2, 2)
+
+
+# --- scores that logits may be, and that look like probabilities ---
+
+LOW = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+SQUASHED = "all of the model's scores lie in [0, 1], as probabilities do, and outputs=logits squashes them: if they are probabil"
+
+
+@pytest.mark.parametrize(
+    ("function", "multi_label", "say"),
+    [
+        (lambda rows: 0.4 + 0.1 * share(rows), False, "outputs=probabilities"),
+        (lambda rows: 0.4 + 0.1 * rows.mean((2, 3)), True, "outputs=probabilities"),
+        (lambda rows: 0.4 + 0.1 * rows.mean((2, 3)), False, "outputs=probabilities, multi_label=true"),
+    ],
+)
+@pytest.mark.parametrize("method", ["lime", "rise", "occlusion", "shap", "smoothgrad"])
+def test_probabilities_that_were_declared_as_logits_are_doubted(function, multi_label, say, method):
+    class Ends(nn.Module):
+        def forward(self, rows):
+            return function(rows)
+
+    box = from_torch(Ends(), size=8, multi_label=multi_label)
+    grid = {"segments": torch.arange(64).view(8, 8) // 16} if method in ("lime", "shap") else {}
+    explainer = {"lime": Lime, "rise": Rise, "occlusion": Occlusion, "shap": KernelShap, "smoothgrad": SmoothGrad}[method]
+    many = {} if method == "smoothgrad" else {"q": 60}
+    with box.bank():
+        first, second = (explainer(box, **many).explain(LOW[0], 0, **grid).warnings for _ in range(2))  # the second from the bank
+    assert first == second
+    (told,) = [text for text in first if text.startswith(SQUASHED)]
+    assert told.endswith(f"say {say}")
+
+
+@pytest.mark.parametrize(
+    ("function", "declared"),
+    [
+        (lambda rows: 8 * share(rows) - 4, {"outputs": "logits"}),  # on both sides of 0
+        (lambda rows: 8 * rows.mean((2, 3)), {"outputs": "logits"}),
+        (lambda rows: 0.5 + 0 * share(rows), {"outputs": "logits"}),  # always the same: a flat map says more
+        (lambda rows: 0.4 + 0.1 * share(rows), {}),
+    ],
+)
+def test_real_logits_and_declared_probabilities_are_not_doubted(function, declared):
+    warned = explain(box_of(function, **declared), LOW[0], 0, method="rise", q=60).warnings
+    assert not any("lie in [0, 1]" in text for text in warned)
+
+
+def test_doubts_are_of_one_explanation_alone():
+    box = box_of(lambda rows: 0.3 + 4 * share(rows), outputs="logits")
+    assert explain(box, 0.1 * LOW[0], 0, method="rise", q=60).warnings
+    assert not explain(box, 0.5 + 0.5 * LOW[0], 0, method="rise", q=60).warnings

@@ -6,10 +6,13 @@ from captum.metrics import infidelity, sensitivity_max
 from torch import nn
 
 from dax_lightning.black_box import ImageInput, from_torch
+from dax_lightning.errors import InputError
 from dax_lightning.explainers.dax import Dax, Optim, Split, Training, lightning_trainer
+from dax_lightning.explainers.masking.rise import Rise
 from dax_lightning.explainers.random import Random
 from dax_lightning.game.subsets import Perturber
 from dax_lightning.segment.grid import Grid
+from tests import pages
 
 CHANCE = 0.25  # the quarter's share of the picture
 
@@ -94,6 +97,15 @@ def test_captums_sensitivity_by_hand(box, inputs):
     torch.testing.assert_close(made, by_hand)
     same = sensitivity_max(random.attribute, inputs, lambda rows: rows, n_perturb_samples=2, target=0)
     assert same.tolist() == [0, 0]
+
+
+def test_captums_own_perturbation_leaves_the_range_and_that_of_the_page_does_not(box, inputs):
+    with pytest.raises(InputError, match=r"wanted \[0, 1\]"):
+        sensitivity_max(Random(box).attribute, torch.ones_like(inputs), n_perturb_samples=1, target=0)
+    (block,) = (block for block in pages.blocks("docs/outputs.md", "python") if "sensitivity_max" in block)
+    space: dict = {"Rise": Rise, "model": box, "x": torch.ones_like(inputs[0])}
+    exec(block.replace("target=281", "target=0"), space)
+    assert space["worst"].item() > 0
 
 
 def test_captum_runs_dax_itself(dax, inputs):

@@ -249,7 +249,7 @@ def test_sam_pickles_without_its_model(checkpoint, tmp_path):
 
 def test_no_mask_good_enough_says_what_to_try(checkpoint):
     strict = Sam(points_per_side=2, pred_iou_thresh=1, stability_score_thresh=1, checkpoint=checkpoint)
-    with pytest.raises(InputError, match=r"Sam found 1 segment in an input of 64 x 48.*lower segmenter.pred_iou_thresh"):
+    with pytest.raises(InputError, match=r"Sam found 1 segment in an input of 64 x 48.*lower pred_iou_thresh"):
         strict(PHOTO)
 
 

@@ -114,7 +114,10 @@ def test_rounding_at_the_ends_of_the_range_is_let_through():
 def test_one_segment_is_refused_with_a_remedy(name):
     others = {"quickshift": Quickshift(), "felzenszwalb": Felzenszwalb(min_size=64), "colour_clusters": ColourClusters()}
     one = {"slic": Slic(n_segments=2), **others}[name]
-    with pytest.raises(InputError, match=rf"{type(one).__name__} found 1 segment in an input of 8 x 8.*try segmenter=grid"):
+    with pytest.raises(
+        InputError,
+        match=rf"{type(one).__name__} found 1 segment in an input of 8 x 8.*try Grid.. .segmenter=grid on the command line",
+    ):
         one(torch.full((3, 8, 8), 0.5))
 
 
@@ -198,9 +201,7 @@ def test_grid_cells_differ_by_at_most_one_row_and_column(h, w):
 
 
 def test_grid_too_fine_for_the_input_says_what_fits():
-    with pytest.raises(
-        InputError, match=r"8 x 8 does not fit an input of 4 x 20 pixels: try segmenter.rows=4 segmenter.columns=8"
-    ):
+    with pytest.raises(InputError, match=r"8 x 8 does not fit an input of 4 x 20 pixels: try rows=4, columns=8"):
         Grid()(torch.zeros(1, 4, 20))
 
 
@@ -340,7 +341,7 @@ def test_bad_label_maps_are_refused_at_construction_in_one_line(tmp_path, name, 
 
 
 def test_a_missing_label_map_is_refused_at_construction(tmp_path):
-    with pytest.raises(InputError, match=r"no label map at .*away.npy; segmenter.path must name"):
+    with pytest.raises(InputError, match=r"no label map at .*away.npy; path .segmenter.path on the command line. must name"):
         FromFile(tmp_path / "away.npy")
 
 

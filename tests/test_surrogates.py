@@ -11,14 +11,18 @@ from captum.attr import LimeBase as CaptumLime
 from lime.lime_base import LimeBase
 from sklearn.linear_model import Ridge
 
+from dax_lightning.black_box import from_function
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.base import seed_of
+from dax_lightning.explainers.mosaic.rivals import RidgeOnMosaic
+from dax_lightning.explainers.shapley.kernel_shap import KernelShap
 from dax_lightning.explainers.surrogate.forest import Forest, weighted_forest
 from dax_lightning.explainers.surrogate.greedy import Greedy, delete_greedily
 from dax_lightning.explainers.surrogate.lime import Lime, k_lasso, weighted_ridge
 from dax_lightning.game.base import ask, game_of
 from dax_lightning.game.subsets import Perturber
 from dax_lightning.segment.grid import Grid
+from dax_lightning.segment.mosaic import Mosaic
 from dax_lightning.testing import QuarterBox
 
 PARTS = {"segmenter": Grid(4, 4), "perturber": Perturber(fill="zeros")}
@@ -29,6 +33,26 @@ def answers_of(x, q=300, target=0):
     generator = torch.Generator().manual_seed(seed_of(0, x))
     game = game_of(QuarterBox(), x, Grid(4, 4)(x), PARTS["perturber"])
     return ask(game, PARTS["perturber"], target, q, generator)
+
+
+# --- what all say of a fill that removes nothing ---
+
+
+@pytest.mark.parametrize("make", [Lime, Forest, Greedy, KernelShap, RidgeOnMosaic])
+@pytest.mark.parametrize(("fill", "other"), [("segment_mean", "zeros"), ("zeros", "segment_mean")])
+def test_a_fill_that_changes_barely_anything_is_doubted_without_a_further_query(make, fill, other, noisy_image):
+    box = from_function(lambda rows: 0.5 + 0.004 * rows.mean((2, 3))[:, :2], size=(32, 32), multi_label=True)
+    own: dict[str, Any] = {"mosaic": Mosaic(Grid(4, 4), [Grid(3, 3)])} if make is RidgeOnMosaic else {"segmenter": Grid(4, 4)}
+    made = make(box, perturber=Perturber(fill=fill), q=60, **own).explain(noisy_image, 0)
+    (told,) = [text for text in made.warnings if text.startswith("removing segments barely changes the answer (by at most ")]
+    assert told.endswith(f"): try another fill, such as {'explainer.' * (make is RidgeOnMosaic)}perturber.fill={other}")
+    assert made.queries == box.queries <= 60
+
+
+@pytest.mark.parametrize("make", [Lime, Forest, Greedy, KernelShap])
+def test_a_fill_that_changes_the_answer_is_fine(make, noisy_image):
+    for box in (QuarterBox(), from_function(lambda rows: rows.mean((2, 3))[:, :2], size=(32, 32), multi_label=True)):
+        assert make(box, q=60, **PARTS).explain(noisy_image, 0).warnings == ()
 
 
 # --- LIME ---

@@ -1,7 +1,8 @@
 """What a model may answer: a table of scores, in whatever it is wrapped, of the kind that was declared."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dax_lightning.errors import ModelError
+from dax_lightning.errors import ModelError, remedy
 
 Outputs = Literal["probabilities", "logits"]
 _SLACK = 1e-3  # how far probabilities may leave [0, 1] by rounding (half precision)
@@ -51,6 +52,35 @@ def wrong_shape(table: Tensor, rows: int, columns: int | str) -> ModelError:
     return ModelError(f"the model returned scores of shape {tuple(table.shape)} for {rows} rows, wanted ({rows}, {columns})")
 
 
+@dataclass(frozen=True)
+class Reach:
+    """From where to where scores go.
+
+    Args:
+        low: the lowest.
+        high: the highest.
+        count: how many there are.
+
+    Example:
+        >>> Reach.of(torch.tensor([[0.25, 2.0]])).also(Reach(-1.0, 0.5, 3))
+        Reach(low=-1.0, high=2.0, count=5)
+    """
+
+    low: float = math.inf
+    high: float = -math.inf
+    count: int = 0
+
+    @classmethod
+    def of(cls, table: Float[Tensor, "n k"]) -> "Reach":
+        """The reach of a table."""
+        low, high = table.detach().aminmax()
+        return cls(low.item(), high.item(), table.numel())
+
+    def also(self, other: "Reach") -> "Reach":
+        """The reach of both."""
+        return Reach(min(self.low, other.low), max(self.high, other.high), self.count + other.count)
+
+
 @dataclass
 class Declared:
     """What the scores were declared to be, checked with every answer.
@@ -62,9 +92,7 @@ class Declared:
 
     outputs: Outputs
     multi_label: bool
-    _low: float = torch.inf
-    _high: float = -torch.inf
-    _count: int = 0
+    _so_far: Reach = field(default_factory=Reach)
 
     def independent(self, columns: int) -> bool:
         """Whether each column is its own yes or no: with ``multi_label``, and where there is only one."""
@@ -94,36 +122,46 @@ class Declared:
             raise ModelError(
                 "the model returned NaN or infinite scores: check its weights; its rows were in [0, 1] before mean and std"
             )
-        low, high = table.min().item(), table.max().item()
+        reach = Reach.of(table)
+        low, high = reach.low, reach.high
         off = (table.double().sum(1) - 1).abs().max().item()
         alone = self.independent(table.shape[1])
         if self.outputs == "probabilities":
             self._check_probabilities(low, high, off, alone)
         elif table.shape[1] > 1 and low >= 0 and high <= 1 and off <= _SLACK:
             raise ModelError(
-                "scores declared as logits are probabilities already (each row sums to 1): set black_box.outputs=probabilities"
+                f"scores declared as logits are probabilities already (each row sums to 1): say {remedy('outputs=probabilities')}"
             )
         elif alone:
-            self._check_logits(low, high, table.numel())
+            self._check_logits(reach)
+
+    def doubts(self, reach: Reach, columns: int) -> tuple[str, ...]:
+        """A sentence where scores that were declared as logits look like probabilities, and may be logits all the same."""
+        if self.outputs != "logits" or reach.count < _ENOUGH or not 0 <= reach.low < reach.high <= 1:
+            return ()
+        also = "" if self.independent(columns) else ", multi_label=true"
+        return (
+            "all of the model's scores lie in [0, 1], as probabilities do, and outputs=logits squashes them: if they are "
+            f"probabilities, say outputs=probabilities{also}",
+        )
 
     def _check_probabilities(self, low: float, high: float, off: float, alone: bool) -> None:
         if low < -_SLACK or high > 1 + _SLACK:
-            raise ModelError(
-                f"scores from {low:.3g} to {high:.3g} are not probabilities, they look like logits: set black_box.outputs=logits"
-            )
+            told = f"scores from {low:.3g} to {high:.3g} are not probabilities, they look like logits"
+            raise ModelError(f"{told}: say {remedy('outputs=logits')}")
         if not alone and off > _SUM_SLACK:
             raise ModelError(
                 f"scores in [0, 1] whose rows don't sum to 1 (off by {off:.3g}) are not probabilities of classes that exclude "
-                "each other: set black_box.multi_label=true if each class is its own yes or no"
+                f"each other: say {remedy('multi_label=true')} if each class is its own yes or no"
             )
 
-    def _check_logits(self, low: float, high: float, count: int) -> None:
-        self._low, self._high, self._count = min(low, self._low), max(high, self._high), self._count + count
-        wide = self._high - self._low > 0.25 and (self._low < 0.05 or self._high > 0.95)
-        if self._count >= _ENOUGH and self._low >= 0 and self._high <= 1 and wide:
+    def _check_logits(self, reach: Reach) -> None:
+        found = self._so_far = self._so_far.also(reach)
+        wide = found.high - found.low > 0.25 and (found.low < 0.05 or found.high > 0.95)
+        if found.count >= _ENOUGH and found.low >= 0 and found.high <= 1 and wide:
             raise ModelError(
-                f"scores declared as logits are all from {self._low:.3g} to {self._high:.3g} in {self._count} answers, they look "
-                "like probabilities: set black_box.outputs=probabilities"
+                f"scores declared as logits are all from {found.low:.3g} to {found.high:.3g} in {found.count} answers, they look "
+                f"like probabilities: say {remedy('outputs=probabilities')}"
             )
 
 

@@ -5,16 +5,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol, get_args, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dax_lightning.black_box.answers import Declared, Outputs, table_of, wrong_shape
+from dax_lightning.black_box.answers import Declared, Outputs, Reach, table_of, wrong_shape
 from dax_lightning.black_box.targets import find_target
-from dax_lightning.errors import BudgetExceeded, InputError
+from dax_lightning.errors import BudgetExceeded, InputError, ModelError
 from dax_lightning.inputs.base import Input
 
 _UNPICKLED = ("_lock", "_here")
@@ -69,18 +69,46 @@ class Meter:
         queries: rows answered.
         seconds: in the model.
         seconds_saved: by the bank.
+        scores: the reach of the model's own scores.
+        lowest: each class's lowest probability; ``None`` before the first answer.
+        highest: each class's highest.
     """
 
     limit: int | None = None
     queries: int = 0
     seconds: float = 0.0
     seconds_saved: float = 0.0
+    scores: Reach = field(default_factory=Reach)
+    lowest: Float[Tensor, " k"] | None = None
+    highest: Float[Tensor, " k"] | None = None
 
     def add(self, queries: int = 0, seconds: float = 0.0, saved: float = 0.0) -> None:
         """Count."""
         self.queries += queries
         self.seconds += seconds
         self.seconds_saved += saved
+
+    def see(self, scores: Reach, answers: Float[Tensor, "n k"] | None = None) -> None:
+        """Remember how far scores reach, and the probabilities made of them."""
+        self.scores = self.scores.also(scores)
+        if answers is not None:
+            low, high = answers.amin(0), answers.amax(0)
+            self.lowest = low if self.lowest is None else torch.minimum(self.lowest, low)
+            self.highest = high if self.highest is None else torch.maximum(self.highest, high)
+
+    def change(self, target: int, score: float) -> float:
+        """How far the target's probability went from ``score`` at most."""
+        if self.lowest is None or self.highest is None:
+            return 0.0
+        return max(score - self.lowest[target].item(), self.highest[target].item() - score)
+
+
+class _Answer(NamedTuple):
+    """What the model said to one batch."""
+
+    probabilities: Tensor
+    seconds: float
+    scores: Reach
 
 
 class BlackBox:
@@ -124,14 +152,14 @@ class BlackBox:
         batch_size: int = 32,
     ):
         if outputs not in get_args(Outputs):
-            raise InputError(f"black_box.outputs={outputs}: choose one of {', '.join(get_args(Outputs))}")
+            raise InputError(f"outputs={outputs}: choose one of {', '.join(get_args(Outputs))}")
         if batch_size < 1:
-            raise InputError(f"black_box.batch_size={batch_size}: it must be at least 1")
+            raise InputError(f"batch_size={batch_size}: it must be at least 1")
         self.model, self.input, self.batch_size = model, input, batch_size
         self.classes = _two(model.classes)
         self._declared = Declared(outputs, multi_label)
         self._total = Meter()
-        self._known: dict[bytes, tuple[Tensor, float]] | None = None
+        self._known: dict[bytes, _Answer] | None = None
         self._banks = 0  # that are open
         self._columns: int | None = None
         self._promised: int | None = None  # a target that was accepted before the number of classes was known
@@ -258,17 +286,21 @@ class BlackBox:
 
     def _batch(self, x: Tensor) -> Tensor:
         self._count(queries=len(x))
-        if self._known is None:
-            return self._asked(x)[0]
+        answer = self._asked(x) if self._known is None else self._remembered(x, self._known)
+        for meter in self._meters:
+            meter.see(answer.scores, answer.probabilities)
+        return answer.probabilities if self._known is None else answer.probabilities.clone()
+
+    def _remembered(self, x: Tensor, bank: dict[bytes, _Answer]) -> _Answer:
         start = time.perf_counter()
         key = hashlib.sha256(x.cpu().contiguous().numpy().data).digest() + bytes(str(tuple(x.shape)), "ascii")
         self._count(saved=start - time.perf_counter())  # without the bank, nothing is hashed
-        known = self._known.get(key)
+        known = bank.get(key)
         if known is None:
-            known = self._known[key] = self._asked(x)
+            known = bank[key] = self._asked(x)
         else:
-            self._count(seconds=known[1], saved=known[1])
-        return known[0].clone()
+            self._count(seconds=known.seconds, saved=known.seconds)
+        return known
 
     @contextmanager
     def counted(self, rows: int) -> Iterator[None]:
@@ -283,14 +315,14 @@ class BlackBox:
             self._count(seconds=time.perf_counter() - start)
 
     @torch.no_grad()
-    def _asked(self, x: Tensor) -> tuple[Tensor, float]:
+    def _asked(self, x: Tensor) -> _Answer:
         start = time.perf_counter()
         try:
             table = self._checked(table_of(self.model.scores(x.clone()), len(x)).cpu())
         finally:
             seconds = time.perf_counter() - start
             self._count(seconds=seconds)
-        return self._declared.probabilities(table), seconds
+        return _Answer(self._declared.probabilities(table), seconds, Reach.of(table))
 
     def _checked(self, table: Tensor) -> Tensor:
         self._learn_columns(table)
@@ -301,10 +333,30 @@ class BlackBox:
         named = len(self.classes) if self.classes else None
         columns = self._columns or (1 if named == 2 and table.shape[1] == 1 else named)
         if columns is not None and table.shape[1] != columns:
-            raise wrong_shape(table, len(table), columns)
+            raise wrong_shape(table, len(table), columns) if self._columns else self._other_names(table.shape[1])
         self._columns, promised, self._promised = table.shape[1], self._promised, None
         if promised is not None:
             self.target(promised)
+
+    def _other_names(self, columns: int) -> ModelError:
+        names = len(self.model.classes or ())
+        told = f"classes= has {names} name{'s' * (names > 1)}, the model answers {columns} score{'s' * (columns > 1)}"
+        if columns > 1:
+            return ModelError(f"{told}: give one name a score, in the order of the scores")
+        return ModelError(f"{told}: a single score takes one name, of what it speaks for, or two, of which the second is that")
+
+    def doubts(self, meter: Meter) -> tuple[str, ...]:
+        """Sentences for the user about the answers that a :meth:`budget` counted.
+
+        Example:
+            >>> from dax_lightning.black_box import from_function
+            >>> box = from_function(lambda rows: 0.5 + 0.1 * rows.mean((1, 2, 3)), size=(1, 1), outputs="logits")
+            >>> with box.budget(None) as meter:
+            ...     _ = box(torch.rand(20, 3, 1, 1))
+            >>> box.doubts(meter)[0][:60]
+            "all of the model's scores lie in [0, 1], as probabilities do"
+        """
+        return self._declared.doubts(meter.scores, self._columns or 1)
 
     @contextmanager
     def bank(self) -> Iterator[None]:
@@ -391,6 +443,8 @@ class _Differentiable(nn.Module):
         with box.counted(len(x)):
             table = table_of(model.open_scores(x), len(x))
         box._learn_columns(table)
+        for meter in box._meters:
+            meter.see(Reach.of(table))
         return box._declared.two_classes(table)
 
 
@@ -407,9 +461,7 @@ def class_names(classes: str | list[str] | tuple[str, ...] | None) -> tuple[str,
         with open(classes, encoding="utf-8") as lines:
             return tuple(line.strip() for line in lines if line.strip())
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"black_box.classes={classes} can't be read as a text file with one class name a line ({error})"
-        ) from error
+        raise InputError(f"classes={classes} can't be read as a text file with one class name a line ({error})") from error
 
 
 def _two(classes: tuple[str, ...] | None) -> tuple[str, ...] | None:

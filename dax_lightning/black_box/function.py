@@ -3,8 +3,9 @@
 import importlib
 import operator
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from dax_lightning.black_box.answers import Outputs
 from dax_lightning.black_box.base import BlackBox, class_names
 from dax_lightning.black_box.content import fingerprint_of, modules_in
-from dax_lightning.errors import InputError, ModelError
+from dax_lightning.errors import InputError, ModelError, remedy
 from dax_lightning.inputs.base import Input
 from dax_lightning.inputs.image import ImageInput
 
@@ -51,7 +52,7 @@ class FunctionModel:
         fingerprint: str | None = None,
     ):
         if rows not in get_args(Rows):
-            raise InputError(f"black_box.rows={rows}: choose one of {', '.join(get_args(Rows))}")
+            raise InputError(f"rows={rows}: choose one of {', '.join(get_args(Rows))}")
         self.function, self.rows, self.classes = function, rows, classes
         self.fingerprint = fingerprint_of(function) if fingerprint is None else fingerprint
 
@@ -126,9 +127,9 @@ def image_input(size: int | tuple[int, int] | list[int] | Input, channels: int =
     """
     if isinstance(size, Input):
         return size
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    if len(sides) != 2:
-        raise InputError(f"black_box.size={list(sides)}: wanted two numbers, [height,width]")
+    sides = tuple(size) if isinstance(size, Sequence) and not isinstance(size, str) else (size, size)
+    if len(sides) != 2 or not all(isinstance(side, Integral) and not isinstance(side, bool) for side in sides):
+        raise InputError(f"size={size!r}: wanted pixels, a whole number or [height,width], such as {remedy('size=[224,224]')}")
     return ImageInput((int(sides[0]), int(sides[1])), channels)
 
 

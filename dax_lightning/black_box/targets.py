@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, remedy
 
 
 def find_target(wanted: Any, classes: tuple[str, ...] | None, count: int | None) -> int:
@@ -63,7 +63,10 @@ def _id(number: int, count: int | None) -> int:
 
 def _by_name(wanted: str, exact: list[int], classes: tuple[str, ...] | None) -> int:
     if not classes:
-        raise InputError(f"target={wanted!r}: this black box has no class names, give an id")
+        raise InputError(
+            f"target={wanted!r}: this black box has no class names: give an id, or the names by "
+            f"{remedy('classes=[...]')}, in the order of the scores"
+        )
     names, word = [name.strip().lower() for name in classes], wanted.strip().lower()
     synonyms = [i for i, name in enumerate(names) if word in name.split(", ")]  # ImageNet's names list them: "ram, tup"
     found = exact or [i for i, name in enumerate(names) if name == word] or synonyms

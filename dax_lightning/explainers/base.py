@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, overload
 
@@ -16,7 +17,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from dax_lightning.black_box.base import BlackBox
+from dax_lightning.black_box.base import BlackBox, Meter
 from dax_lightning.errors import BudgetExceeded, InputError
 from dax_lightning.types import Case, Explanation, Sound
 
@@ -69,6 +70,7 @@ class Explainer(ABC):
                 f"explainer={self.name} takes {', '.join(self.kinds)}, and this model takes a {black_box.input.kind}: choose one "
                 "that asks about segments, such as explainer=dax, lime or shap"
             )
+        check_whole("seed", seed)
         self.black_box, self.seed = black_box, seed
 
     budget: int | None = None
@@ -128,7 +130,7 @@ class Explainer(ABC):
             segments=found.segments,
             seconds_black_box=asked.seconds,
             notes=found.notes,
-            warnings=found.warnings or _flat(saliency),
+            warnings=(*(found.warnings or _flat(saliency)), *self._about_answers(asked, wanted, found.score), *box.doubts(asked)),
             epochs=found.epochs,
             x=x,
             target_name=box.class_name(wanted),
@@ -137,6 +139,7 @@ class Explainer(ABC):
             sound=sound or box.input.heard(x),
             step=box.input.step,
             hertz=box.input.hertz,
+            method=self.name,
         )
 
     def explain_case(self, case: Case, target: int | None = None) -> Explanation:
@@ -225,10 +228,27 @@ class Explainer(ABC):
         """The partition that the case brings, where the explainer uses one."""
         return None
 
+    def _about_answers(self, asked: Meter, target: int, score: float) -> tuple[str, ...]:
+        """Sentences for the user about what was asked."""
+        return ()
+
     def _target(self, x: Tensor, target: Target | None) -> int:
         if target is None:
             return int(self.black_box(x[None])[0].argmax())
         return self.black_box.target(target)
+
+
+def check_whole(name: str, value: Any) -> None:
+    """Raise an InputError unless it is a whole number.
+
+    Example:
+        >>> check_whole("q", 2.5)
+        Traceback (most recent call last):
+        ...
+        dax_lightning.errors.InputError: q=2.5 is a float, wanted a whole number
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise InputError(f"{name}={value!r} is a {type(value).__name__}, wanted a whole number")
 
 
 def seed_of(seed: int, x: Tensor) -> int:

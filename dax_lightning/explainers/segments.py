@@ -5,13 +5,15 @@ from typing import ClassVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dax_lightning.black_box.base import BlackBox
+from dax_lightning.black_box.base import BlackBox, Meter
 from dax_lightning.errors import InputError
-from dax_lightning.explainers.base import Explainer
+from dax_lightning.explainers.base import Explainer, check_whole
 from dax_lightning.game.subsets import Perturber
 from dax_lightning.segment.base import Segmenter
 from dax_lightning.segment.default import Default
 from dax_lightning.types import Case
+
+_BARELY = 0.01  # of the score
 
 
 class SegmentExplainer(Explainer):
@@ -26,12 +28,14 @@ class SegmentExplainer(Explainer):
 
     Attributes:
         fewest: the smallest ``q`` that is taken.
+        fill_setting: the setting of its fill.
 
     Raises:
         InputError: ``q`` is under ``fewest``.
     """
 
     fewest: ClassVar[int] = 3
+    fill_setting: ClassVar[str] = "perturber.fill"
 
     def __init__(
         self,
@@ -42,6 +46,7 @@ class SegmentExplainer(Explainer):
         seed: int = 0,
     ):
         super().__init__(black_box, seed)
+        check_whole("q", q)
         if q < self.fewest:
             raise InputError(f"q={q} copies asked for; wanted at least {self.fewest}, and some for each segment: try q=1000")
         self.segmenter = (segmenter or Default()).on(black_box.input)
@@ -55,6 +60,16 @@ class SegmentExplainer(Explainer):
     def rows_needed(self, x: Float[Tensor, "c *space"]) -> int:
         """See :class:`Explainer`."""
         return self.q
+
+    def _about_answers(self, asked: Meter, target: int, score: float) -> tuple[str, ...]:
+        change = asked.change(target, score)
+        if asked.queries < self.fewest or change > _BARELY * score:
+            return ()
+        told = f"removing segments barely changes the answer (by at most {change:.2g})"
+        if not self.black_box.input.has_space:  # all fills are one there
+            return (told,)
+        other = "segment_mean" if self.perturber.fill == "zeros" else "zeros"
+        return (f"{told}: try another fill, such as {self.fill_setting}={other}",)
 
     def _own_parts(self, case: Case) -> Int[Tensor, "*space"] | None:
         return self.segmenter.of_case(case)

@@ -13,7 +13,10 @@ from dax_lightning.game.fill import Fill, check_fill
 
 Weight = Literal["lime", "uniform"]
 
-ONE_SEGMENT = "the input is one single segment, nothing can be removed: choose a finer segmenter, such as segmenter=grid"
+ONE_SEGMENT = (
+    "the input is one single segment, nothing can be removed: choose a finer segmenter, such as Grid() (segmenter=grid on the "
+    "command line)"
+)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ def explain(cfg: Any, folder: Path) -> int:
     """
     check_values(cfg)
     print(_what(cfg, folder), flush=True)
+    if "factory" in cfg.black_box and cfg.black_box.weights is None:
+        print(f"black_box.weights is not given: the module is explained as {cfg.black_box.factory} builds it", flush=True)
 
     from dax_lightning.run.cost import estimate
     from dax_lightning.run.loggers import run_logger

@@ -43,7 +43,7 @@ class Segmenter(ABC):
 
     axes: ClassVar[int | None] = 2
     cached: ClassVar[bool] = False
-    remedy: ClassVar[str] = "segmenter=grid"
+    remedy: ClassVar[str] = "Grid() (segmenter=grid on the command line)"
 
     @property
     def cache_dir(self) -> str | Path | None:

@@ -25,7 +25,7 @@ class FromCase(Segmenter):
         >>> FromCase()(torch.zeros(3, 2, 2))
         Traceback (most recent call last):
             ...
-        dax_lightning.errors.InputError: segmenter=case: no partition comes with this input; try segmenter=quickshift
+        dax_lightning.errors.InputError: segmenter=case: no partition comes with this input; try another, such as quickshift
     """
 
     axes: ClassVar[int | None] = None
@@ -35,7 +35,7 @@ class FromCase(Segmenter):
         return case.segments
 
     def _segment(self, x: Float[Tensor, "c *space"]) -> Int[Tensor, "*space"]:
-        raise InputError("segmenter=case: no partition comes with this input; try segmenter=quickshift")
+        raise InputError("segmenter=case: no partition comes with this input; try another, such as quickshift")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class FromFile(Segmenter):
     """
 
     path: str | Path
-    remedy: ClassVar[str] = "a label map with more than one label, or segmenter=grid"
+    remedy: ClassVar[str] = "a label map with more than one label, or Grid() (segmenter=grid on the command line)"
 
     def __post_init__(self) -> None:
         _read_labels(Path(self.path).expanduser())  # so that a bad file shows before the work starts
@@ -82,7 +82,7 @@ def _read_labels(path: Path) -> Int[np.ndarray, "h w"]:
     if path.suffix.lower() not in readers:
         raise InputError(f"label map {path} ends in {path.suffix or 'nothing'}; wanted .npy, .npz or .png")
     if not path.is_file():
-        raise InputError(f"no label map at {path}; segmenter.path must name a .npy, .npz or .png file")
+        raise InputError(f"no label map at {path}; path (segmenter.path on the command line) must name a .npy, .npz or .png file")
     try:
         labels = readers[path.suffix.lower()](path)
     except InputError:

@@ -35,15 +35,17 @@ class Grid(Segmenter):
         check_count("columns", self.columns, least=1)
         if self.rows * self.columns == 1:
             raise InputError(
-                "a grid of 1 x 1 is a single segment; at least 2 are needed: try segmenter.rows=8 segmenter.columns=8"
+                "a grid of 1 x 1 is a single segment; at least 2 are needed: try rows=8, columns=8 "
+                "(segmenter.rows=8 segmenter.columns=8 on the command line)"
             )
 
     def _segment(self, x: Float[Tensor, "c h w"]) -> Int[Tensor, "h w"]:
         h, w = x.shape[1:]
         if h < self.rows or w < self.columns:
+            rows, columns = min(h, self.rows), min(w, self.columns)
             raise InputError(
-                f"a grid of {self.rows} x {self.columns} does not fit an input of {h} x {w} pixels: "
-                f"try segmenter.rows={min(h, self.rows)} segmenter.columns={min(w, self.columns)}"
+                f"a grid of {self.rows} x {self.columns} does not fit an input of {h} x {w} pixels: try rows={rows}, "
+                f"columns={columns} (segmenter.rows={rows} segmenter.columns={columns} on the command line)"
             )
         row, column = torch.arange(h) * self.rows // h, torch.arange(w) * self.columns // w
         return row[:, None] * self.columns + column

@@ -43,7 +43,7 @@ class Quickshift(Segmenter):
     kernel_size: Number = 4
     max_dist: Number = 200
     ratio: Number = 0.2
-    remedy: ClassVar[str] = "segmenter=grid, or a smaller segmenter.max_dist or segmenter.kernel_size"
+    remedy: ClassVar[str] = "Grid() (segmenter=grid on the command line), or a smaller max_dist or kernel_size"
 
     def __post_init__(self) -> None:
         check_number("kernel_size", self.kernel_size, least=1)
@@ -79,7 +79,7 @@ class Slic(Segmenter):
     n_segments: int = 100
     compactness: Number = 10
     sigma: Number = 0
-    remedy: ClassVar[str] = "segmenter=grid, or a higher segmenter.n_segments"
+    remedy: ClassVar[str] = "Grid() (segmenter=grid on the command line), or a higher n_segments"
 
     def __post_init__(self) -> None:
         check_count("n_segments", self.n_segments, least=2)
@@ -115,7 +115,7 @@ class Felzenszwalb(Segmenter):
     scale: Number = 100
     sigma: Number = 0.5
     min_size: int = 50
-    remedy: ClassVar[str] = "segmenter=grid, or a smaller segmenter.scale or segmenter.min_size"
+    remedy: ClassVar[str] = "Grid() (segmenter=grid on the command line), or a smaller scale or min_size"
 
     def __post_init__(self) -> None:
         check_number("scale", self.scale, above=0)

@@ -20,7 +20,7 @@ from skimage import measure
 from torch import Tensor
 
 from dax_lightning.device import pick_device
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, remedy
 from dax_lightning.progress import bar
 from dax_lightning.segment.base import Segmenter, check_count, check_number
 from dax_lightning.segment.cache import cache_folder
@@ -106,7 +106,7 @@ class Sam(Segmenter):
 
     cached: ClassVar[bool] = True
     remedy: ClassVar[str] = (
-        "a lower segmenter.pred_iou_thresh, segmenter.stability_score_thresh or segmenter.min_size, or segmenter=grid"
+        "a lower pred_iou_thresh, stability_score_thresh or min_size, or Grid() (segmenter=grid on the command line)"
     )
 
     def __post_init__(self) -> None:
@@ -186,16 +186,19 @@ class Sam(Segmenter):
         )
 
     def _fetch(self) -> None:
-        remedy = f"fetch {self._address} by other means and give segmenter.checkpoint=FILE, or try segmenter=quickshift"
+        todo = (
+            f"fetch {self._address} by other means and give {remedy('checkpoint=FILE', 'segmenter')}, or try Quickshift() "
+            "(segmenter=quickshift on the command line)"
+        )
         if not self.download.allowed:
             if self._file.is_file() and _sha256(self._file) == self._digest:
                 return
             state = "has another SHA-256 than wanted" if self._file.is_file() else "is not there"
-            raise InputError(f"SAM's checkpoint {self._file} {state}, and segmenter.download.allowed=false: {remedy}")
+            raise InputError(f"SAM's checkpoint {self._file} {state}, and segmenter.download.allowed=false: {todo}")
         try:
             fetch(self._address, self._file, self._digest)
         except InputError as error:
-            raise InputError(f"SAM's checkpoint {self._file} could not be made: {error}: {remedy}") from error
+            raise InputError(f"SAM's checkpoint {self._file} could not be made: {error}: {todo}") from error
 
 
 def masks_to_partition(masks: Bool[Tensor, "n h w"], min_size: int = 1) -> Int[Tensor, "h w"]:

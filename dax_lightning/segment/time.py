@@ -10,7 +10,7 @@ from scipy.ndimage import uniform_filter1d
 from scipy.signal import find_peaks
 from torch import Tensor
 
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, remedy
 from dax_lightning.inputs.base import Input
 from dax_lightning.segment.base import Segmenter, check_count, check_number
 
@@ -51,7 +51,9 @@ class Time(Segmenter):
         if self.pieces is None:
             return (torch.arange(length) // places(self.seconds, self.step)).expand(x.shape[1:])
         if length < self.pieces:
-            raise InputError(f"{self.pieces} pieces of time for an input of length {length}: try segmenter.pieces={length}")
+            raise InputError(
+                f"{self.pieces} pieces of time for an input of length {length}: try {remedy(f'pieces={length}', 'segmenter')}"
+            )
         return (torch.arange(length) * self.pieces // length).expand(x.shape[1:])
 
 
@@ -87,7 +89,7 @@ class Tiles(Segmenter):
     def _segment(self, x: Float[Tensor, "c mel time"]) -> Int[Tensor, "mel time"]:
         mels, length = x.shape[1:]
         if mels < self.bands:
-            raise InputError(f"{self.bands} tiles above each other for {mels} bands: try segmenter.bands={mels}")
+            raise InputError(f"{self.bands} tiles above each other for {mels} bands: try {remedy(f'bands={mels}', 'segmenter')}")
         column = torch.arange(length) // places(self.seconds, self.step)
         return torch.arange(mels)[:, None] * self.bands // mels * (column[-1] + 1) + column
 
@@ -115,7 +117,7 @@ class Onsets(Segmenter):
     shortest: float = 0.1
     step: float | None = None
     axes: ClassVar[int | None] = None
-    remedy: ClassVar[str] = "segmenter=time"
+    remedy: ClassVar[str] = "Time() (segmenter=time on the command line)"
 
     def __post_init__(self) -> None:
         check_count("pieces", self.pieces, least=2)
@@ -149,7 +151,8 @@ def places(seconds: float, step: float | None) -> int:
     """
     if step is None:
         raise InputError(
-            "a segmenter in seconds for an input whose rate is not known: give the input a front end, or segmenter=grid"
+            "a segmenter in seconds for an input whose rate is not known: give the input a front end, or "
+            "Grid() (segmenter=grid on the command line)"
         )
     return max(1, round(seconds / step))
 

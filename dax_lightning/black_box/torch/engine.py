@@ -13,9 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dax_lightning.black_box.answers import table_of
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, remedy
 
 Engine = Literal["torch", "openvino", "openvino_bf16"]
+_PLAIN = remedy("engine=torch")
 _CACHED = 8  # rows a call of torch on a CPU: their activations stay in its cache; benchmarks/black_box.py compares
 
 
@@ -40,7 +41,7 @@ def runner(
         torch.Size([5, 2])
     """
     if engine not in get_args(Engine):
-        raise InputError(f"black_box.engine={engine} is none of {', '.join(get_args(Engine))}")
+        raise InputError(f"engine={engine} is none of {', '.join(get_args(Engine))}")
     if engine != "torch":
         return _OpenVino(module, shape, device, engine)
     return module if device.type != "cpu" else partial(_few_at_a_time, module)
@@ -55,17 +56,17 @@ class _OpenVino:
 
     def __init__(self, module: nn.Module, shape: tuple[int | None, ...], device: torch.device, engine: str):
         if device.type != "cpu":
-            raise InputError(f"black_box.engine={engine} runs on a CPU, and the device is {device}: device=cpu, or engine=torch")
+            raise InputError(f"engine={engine} runs on a CPU, and the device is {device}: device=cpu, or {_PLAIN}")
         if None in shape:
-            raise InputError(f"black_box.engine={engine} needs inputs of one size, not {shape}: black_box.engine=torch")
+            raise InputError(f"engine={engine} needs inputs of one size, not {shape}: {_PLAIN}")
         try:
             with _silent():
                 import openvino
                 from openvino.frontend import FrontEndManager
                 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
         except ImportError as error:
-            wanted = f"black_box.engine={engine} needs OpenVINO: pip install 'dax-lightning[openvino]'"
-            raise InputError(f"{wanted}; or black_box.engine=torch") from error
+            wanted = f"engine={engine} needs OpenVINO: pip install 'dax-lightning[openvino]'"
+            raise InputError(f"{wanted}; or {_PLAIN}") from error
         self._made_of = (module, shape, device, engine)
         row = torch.zeros(1, *map(int, shape), dtype=torch.float32)  # pyright: ignore[reportArgumentType] -- None was refused
         reader: Any = FrontEndManager().load_by_framework("pytorch")  # openvino.convert_model would report to its makers
@@ -76,7 +77,7 @@ class _OpenVino:
                 model = reader.convert(reader.load(traced))
         except Exception as error:  # the converter raises errors of torch's tracer and its own
             first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(f"OpenVINO can't convert {type(module).__name__} ({first}): black_box.engine=torch") from error
+            raise InputError(f"OpenVINO can't convert {type(module).__name__} ({first}): {_PLAIN}") from error
         model.reshape(list(row.shape))
         precision = "bf16" if engine == "openvino_bf16" else "f32"
         options: dict[str, Any] = {

@@ -9,7 +9,6 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dax_lightning.black_box.answers import table_of
-from dax_lightning.errors import ModelError
 
 _CLOSE = 1e-3  # largest change of a logit that rounding may make
 
@@ -54,5 +53,5 @@ def _same(one: nn.Module, other: nn.Module, shape: tuple[Any, ...]) -> bool:
     noise = noise.to(next(one.parameters()))
     try:
         return torch.allclose(table_of(one(noise), 2), table_of(other(noise), 2), atol=_CLOSE)
-    except (RuntimeError, ModelError):
+    except Exception:  # whatever a user's module raises: its first real rows will tell
         return False

@@ -16,7 +16,7 @@ from dax_lightning.black_box.base import BlackBox, class_names
 from dax_lightning.black_box.torch.engine import Engine
 from dax_lightning.black_box.torch.module import TorchModel
 from dax_lightning.black_box.torch.weights import load_weights
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, remedy
 from dax_lightning.inputs.image import Crop, ImageInput
 
 
@@ -146,7 +146,7 @@ def _downloaded(model: str, make: Any) -> nn.Module:
     except Exception as error:  # hubs raise their own zoo of network errors
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"the weights of {model} could not be downloaded ({first}): give a local file as black_box.weights=FILE"
+            f"the weights of {model} could not be downloaded ({first}): give a local file as {remedy('weights=FILE')}"
         ) from error
 
 

@@ -1,6 +1,7 @@
 """Weights from a file."""
 
 import pickle
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,15 +35,23 @@ def load_weights(module: nn.Module, path: str) -> None:
     try:
         state = _state(path)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"weights file {path} can't be read as a state dict ({first}): wanted .safetensors, or .pth by torch.save"
+            f"weights file {path} can't be read as a state dict ({_cause(error)}): wanted .safetensors, or a .pth by "
+            "torch.save(module.state_dict(), ...)"
         ) from error
     try:
         module.load_state_dict(_unwrapped(state, module))
     except (RuntimeError, TypeError, AttributeError) as error:
         name = type(module).__name__
         raise InputError(f"weights file {path} does not fit {name}: {' '.join(str(error).split())[:200]}") from error
+
+
+def _cause(error: Exception) -> str:
+    """The first line; of a refused pickle what was refused, without torch's advice to run the code in it."""
+    refused = re.search(r"WeightsUnpickler error:\s*(.*?)(?: was not an allowed.*|\. Please .*)?$", str(error), re.M)
+    if refused:
+        return f"nothing but tensors is read: {refused[1]}"
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _unwrapped(state: Any, module: nn.Module) -> Any:

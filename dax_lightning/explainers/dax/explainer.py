@@ -90,7 +90,6 @@ class Distiller(SegmentExplainer):
 
     slower: ClassVar[str] = "lower optim.lr_student"  # what helps where the training diverged
     gentler: ClassVar[str] = "perturber.kept_share=0.8"  # what helps where copies lost too much
-    other_fill: ClassVar[str] = "perturber.fill=zeros"
     min_steps: int = 0  # of the training, see Training.fit
 
     def __init__(
@@ -121,7 +120,7 @@ class Distiller(SegmentExplainer):
                 f"the black box's answer is the same for all {self.asked_first} copies: nothing speaks for or against this target"
             )
             notes = {"fidelity": None, "unfaithful": True, "epochs": 0}
-            return Found(torch.zeros(x.shape[1:]), data.score, data.partition, notes, (silent + self._other_fill(),))
+            return Found(torch.zeros(x.shape[1:]), data.score, data.partition, notes, (silent,))
         module = self._module(data)
         recorder = Recorder(lambda: _mask(module, data))
         self.training.fit(module, data, recorder, self.min_steps)
@@ -176,7 +175,8 @@ class Distiller(SegmentExplainer):
         doubts = []
         if segments < _FEW:
             doubts.append(
-                f"only {segments} segments, so the map can't tell more places apart; try segmenter=slic or segmenter=grid"
+                f"only {segments} segments, so the map can't tell more places apart; try Slic() or Grid() "
+                "(segmenter=slic, segmenter=grid on the command line)"
             )
         if not fidelity >= self.learner.min_fidelity:
             doubts.append(
@@ -190,9 +190,6 @@ class Distiller(SegmentExplainer):
         if not fidelity > -1:  # far worse than a constant: it diverged
             remedies.append(self.slower)
         return [*remedies, self.gentler, f"q={3 * self.q}", "another segmenter"]
-
-    def _other_fill(self) -> str:
-        return "" if self.perturber.fill == "zeros" else f"; try {self.other_fill}"
 
 
 class Dax(Distiller):

@@ -14,14 +14,14 @@ from typing import Any
 import pytorch_lightning as pl
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import EarlyStopping, TQDMProgressBar
+from pytorch_lightning.callbacks import EarlyStopping, ProgressBar
 
 from dax_lightning.device import one_process, one_thread, pick_device
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.dax.data import PerturbationDataModule, Split
 from dax_lightning.explainers.dax.module import Optim, Recorder
 from dax_lightning.logs import current_logger, quiet_lightning
-from dax_lightning.progress import watched
+from dax_lightning.progress import bar
 
 _SETTINGS: dict[str, Any] = {  # where they differ from Lightning's own
     "devices": 1,
@@ -87,11 +87,6 @@ class Training:
         """Whether progress bars of queries and training are wanted: ``enable_progress_bar`` of the trainer."""
         return self._given("enable_progress_bar", None) is not False
 
-    @property
-    def watched(self) -> bool:
-        """Whether they are seen too, see :func:`~dax_lightning.progress.watched`."""
-        return self.progress and watched()
-
     def fit(self, module: pl.LightningModule, data: PerturbationDataModule, recorder: Recorder, min_steps: int = 0) -> None:
         """Train to the end or to the stop, but at least ``min_steps`` steps: few copies make short epochs.
 
@@ -102,14 +97,14 @@ class Training:
         """
         steps = math.ceil(len(data.train_rows) / self.split.batch_size)  # an epoch
         stop = EarlyStopping("val_total", min_delta=1e-3, patience=self.patience, strict=False)  # its absence is told below
-        callbacks: list[pl.Callback] = [recorder, stop, *copy.deepcopy(_listed(self._given("callbacks", None)))]
-        if self.watched:
-            callbacks.append(TQDMProgressBar(refresh_rate=5, leave=False))
+        own: list[pl.Callback] = copy.deepcopy(_listed(self._given("callbacks", None)))
+        theirs = any(isinstance(callback, ProgressBar) for callback in own)
+        callbacks = [recorder, stop, *own, *([] if theirs else [_Steps(self.progress)])]
         epochs = self._given("max_epochs", None)
         with one_process(), one_thread(), quiet_lightning(), _interruptible():
             trainer = self._made(
                 callbacks=callbacks,
-                enable_progress_bar=self.watched,
+                enable_progress_bar=theirs,
                 logger=current_logger() or self._given("logger", False),
                 max_epochs=epochs if epochs in (None, -1) else max(epochs, math.ceil(min_steps / steps)),
                 min_steps=max(min_steps, self._given("min_steps", None) or 0) or None,
@@ -141,6 +136,28 @@ class Training:
                 "spread cases over several with -m and hydra/launcher"
             )
         return trainer
+
+
+class _Steps(pl.Callback):
+    """Counts the steps of a training in the same bar as the queries."""
+
+    def __init__(self, shown: bool):
+        self._shown = shown
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        most = trainer.estimated_stepping_batches  # early stopping may end it sooner
+        self._bar = bar(int(most) if math.isfinite(most) and most > 0 else None, "training", self._shown)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._bar.update(1)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._bar.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._bar.close()
 
 
 class _OneProcess(LightningEnvironment):

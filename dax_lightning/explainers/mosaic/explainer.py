@@ -138,7 +138,7 @@ class MosaicDax(Distiller):
     name: ClassVar[str] = "dax"
     slower: ClassVar[str] = "lower explainer.training.optim.lr_mask and explainer.training.optim.lr_student"
     gentler: ClassVar[str] = "explainer.perturber.kept_share_max=0.95"
-    other_fill: ClassVar[str] = "explainer.perturber.fill=zeros"
+    fill_setting: ClassVar[str] = "explainer.perturber.fill"
 
     def __init__(
         self,

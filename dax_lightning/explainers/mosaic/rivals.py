@@ -46,6 +46,8 @@ class OnMosaic(SegmentExplainer):
         seed: of all randomness.
     """
 
+    fill_setting: ClassVar[str] = "explainer.perturber.fill"
+
     def __init__(
         self,
         black_box: BlackBox,
