@@ -227,7 +227,7 @@ def test_a_metric_that_fails_costs_no_other_case(run, album, monkeypatch):
         ("seed=null", "seed=None is null, wanted int"),
         ("budget=0", "budget=0: it must be at least 1"),
         ("device=tpu", "device='tpu': wanted cpu, cuda"),
-        ("segmenter=foo", "segmenter=foo is not known: choose one of case, colour_clusters, .*grid, quickshift, sam, slic$"),
+        ("segmenter=foo", "segmenter=foo is not known: choose one of case, colour_clusters, .*grid, onsets, quickshift, sam, slic, tiles, time$"),
         ("loss=v9", "loss=v9 is not known: choose one of mosaic, v1, v2, v3$"),
         ("foo=1", "foo is no setting: there are .*q, .*lam1, .*segmenter"),
         ("segmnter=slic", "segmnter is no setting: did you mean segmenter"),
