@@ -326,7 +326,7 @@ def test_values_of_a_data_set_are_the_object_where_that_is_said(masked):
     horse, cow = SQUARE * 13, SQUARE * 10
     horse[0] = 255
     masks = {"photo1.png": horse, "photo2.png": cow, "photo10.png": SQUARE}
-    wrong(r"class 2 \(blue\); its value 13 is read as ids .*the model has 3 classes", masked(masks).__getitem__, 0)
+    wrong(r"class 2 \(blue\); its value 13 is read as an id .*the model has 3 classes", masked(masks).__getitem__, 0)
     task = masked(masks, masks_are="object")
     assert task.remarks() == ["masks: one object, values 1, 10, 13; 255 is ignored"]
     for case in task:
@@ -340,7 +340,7 @@ def test_one_value_is_an_id_where_that_is_said(masked):
     task = masked(masks, masks_are="classes")
     assert task.remarks() == ["masks: class ids 1"]
     assert task[1].truth.sum() == 100  # the green one
-    wrong(r"class 2 \(blue\); its value 1 is read as ids of the model's classes", task.__getitem__, 0)
+    wrong(r"class 2 \(blue\); its value 1 is read as an id of the model's classes", task.__getitem__, 0)
 
 
 def test_the_share_that_a_centre_crop_leaves_out(tmp_path):

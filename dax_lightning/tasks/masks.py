@@ -110,7 +110,7 @@ class Masks:
             return f"other masks have {others} for the object, {its}: save masks of 0 and 1, or give task.masks_are=object"
         strange = classes is not None and any(value >= len(classes) for value in held)
         ids = f"the model has {len(classes or ())} classes" if strange else "where they are such ids, give target=ID"
-        read = f"{its} {'are' if len(held) > 1 else 'is'} read as ids of the model's classes"
+        read = f"{its} {'are read as ids' if len(held) > 1 else 'is read as an id'} of the model's classes"
         return f"{read}: save masks of 0 and 1, or give task.masks_are=object; {ids}"
 
     def _file(self, picture: Path) -> Path:
