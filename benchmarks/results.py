@@ -17,6 +17,7 @@ from dax_lightning.stats.tables import by_case, records, summarise
 PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 BEGIN, END = "<!-- begin: python -m benchmarks.results -->", "<!-- end -->"
 BOXES = {"lite0": "EfficientNet-Lite0", "vit_tiny": "ViT-Tiny"}
+SHORT = {"lite0": "CNN", "vit_tiny": "ViT"}
 SIX = {
     "dax": "**DAX-Mosaic**",
     "rise": "RISE",
@@ -168,7 +169,7 @@ def with_table(text: str) -> str:
 
 def short_table() -> str:
     """Six methods on two models, and where DAX-Mosaic loses."""
-    metrics = {"iou": "IoU", "iou_best": "best IoU"}
+    metrics = {"iou": "IoU", "iou_best": "IoU at its best threshold"}
     columns, counts = {}, []
     for box in BOXES:
         rows = read(_folders_of(box, "voc", "mosaic"))
@@ -179,23 +180,32 @@ def short_table() -> str:
         for metric in metrics:
             values = {name: [found[name][f"{metric}{end}"] for end in ("", "_low", "_high")] for name in SIX}
             columns[box, metric] = {name: interval(lambda v: f"{v:.2f}", *value) for name, value in values.items()}
-    head = ["method", *(f"{metrics[metric]}, {'CNN' if box == 'lite0' else 'ViT'}" for box, metric in columns)]
+    head = ["method", *(f"{metrics[metric]}, {SHORT[box]}" for box, metric in columns)]
     body = [[shown, *(column[name] for column in columns.values())] for name, shown in SIX.items()]
-    lost = " and ".join(_lead(box, "asked_once", "insertion", "shap_partition") for box in BOXES)
+    lost = " and ".join(f"{_lead(box, 'asked_once', 'insertion', 'shap_partition')} ({SHORT[box]})" for box in BOXES)
     ridge = _lead("lite0", "mosaic", "iou_best", "ridge_mosaic_all")
     return "\n".join(
         [
             *markdown(head, body),
             "",
-            f"{counts[0]} and {counts[1]} photographs of Pascal VOC, 1000 queries (GradCAM++: 1), 95 % intervals.",
+            f"{_counted(counts)}, 1000 queries (GradCAM++: 1), 95 % intervals.",
             "CNN: EfficientNet-Lite0, ViT: ViT-Tiny. *IoU* compares the object with the region where the map lies above",
-            "its mean + 1 standard deviation, *best IoU* with the region at the threshold that suits each map best.",
+            "its mean + 1 standard deviation, or above the threshold that suits each map best.",
+            "It measures where the object is, not what the model used: in deletion and insertion,",
+            "[which ask the model](docs/results.md), the methods lie closer.",
             "",
             "**Where it loses** (DAX-Mosaic minus the other): asked about a class that is not the top one,",
             f"SHAP Partition has the better insertion, {lost}.",
-            f"A ridge regression on the same copies has the better best IoU on the CNN, {ridge}.",
+            f"A ridge regression on the same copies has the better IoU at its best threshold on the CNN, {ridge}.",
         ]
     )
+
+
+def _counted(counts: Sequence[int]) -> str:
+    if len(set(counts)) == 1:
+        return f"{counts[0]} photographs of Pascal VOC a model"
+    told = " and ".join(f"{count} ({short})" for count, short in zip(counts, SHORT.values(), strict=True))
+    return f"{told} photographs of Pascal VOC"
 
 
 def _lead(box: str, kind: str, metric: str, rival: str) -> str:

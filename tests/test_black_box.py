@@ -248,6 +248,11 @@ def test_wrong_targets_are_told(wanted, told):
     refused(told, box_of(five, classes=NAMES).target, wanted)
 
 
+def test_names_that_contain_the_word_are_suggested_first():
+    box = box_of(five, classes=["shovel", "Shetland sheepdog", "bighorn, bighorn sheep, cimarron", "steep", "shower cap"])
+    refused("did you mean 'bighorn, bighorn sheep, cimarron' or 'Shetland sheepdog' or 'steep'", box.target, "sheep")
+
+
 def test_without_names_only_ids():
     box = box_of(functions.quarters)
     told = r"target='cat': this black box has no class names: give an id, or the names by classes=\[...\]"

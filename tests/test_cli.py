@@ -181,6 +181,15 @@ def test_masks_of_ones_own_bring_the_truth_metrics(run, album):
     run.refused("masks=.* goes with input=FOLDER alone", "task=photo", f"masks={masks}")
 
 
+def test_none_of_the_cases_counts_cases_and_not_rows(run, album):
+    (album / "a.png").write_bytes(b"")
+    (album / "c.png").unlink()
+    several = ["+explainers.one=${explainer}", "+explainers.two=${explainer}"]
+    told = "none of 2 cases could be explained by any of 2 explainers, the first because .*a.png"
+    run.refused(told, f"input={album}", *several, settings=[*GRID, "explainer=lime"])
+    assert len(run.rows()) == 4
+
+
 def test_all_pictures_broken(run, album):
     (album / "a.png").write_bytes(b"")
     (album / "c.png").unlink()
@@ -430,6 +439,7 @@ def test_files_of_a_run(whole_run, photo):
         "rows.csv",
         "metrics.json",
         "report.html",
+        "summary.csv",
         "curves/photo__dax.csv",
         "explanations/inputs/photo.png",
     }
@@ -564,7 +574,7 @@ def test_multirun_gathers_its_jobs(run, photo):
     assert run(photo, "-m", "loss=v1,v2", "q=40,50", settings=PAPER[:-1]) in (0, 3)  # -m may stand anywhere
     jobs = [run.folder / str(number) for number in range(4)]
     assert all((job / name).is_file() for job in jobs for name in ("rows.csv", "report.html", ".hydra/config.yaml"))
-    with (run.folder / "summary.csv").open(newline="", encoding="utf-8") as file:
+    with (run.folder / "rows.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["job"] for row in rows] == ["0", "1", "2", "3"]
     assert sorted((row["loss"], row["q"]) for row in rows) == [("v1", "40"), ("v1", "50"), ("v2", "40"), ("v2", "50")]
@@ -582,12 +592,12 @@ def test_an_experiment_resumes_in_its_folder(whole_run):
     assert len(maps) == 2 * 2 * 2  # jobs, cases, methods
     assert whole_run(*table, "limit=2", **small) == 0
     assert maps == {file: file.stat().st_mtime_ns for file in maps}
-    assert "iou_wrong_label" in (whole_run.folder / "summary.csv").read_text().splitlines()[0]
+    assert "iou_wrong_label" in (whole_run.folder / "rows.csv").read_text().splitlines()[0]
 
 
 def test_a_bad_job_leaves_the_others(run, photo):
     run.refused("lam3=-1.0: .* 0 or more", "-m", photo, "loss.lam3=0.5,-1.0,0.1")
-    with (run.folder / "summary.csv").open(newline="", encoding="utf-8") as file:
+    with (run.folder / "rows.csv").open(newline="", encoding="utf-8") as file:
         assert [(row["job"], row["status"] == "failed") for row in csv.DictReader(file)] == [("0", False), ("2", False)]
     assert "job 1" in (run.folder / "report.html").read_text(encoding="utf-8")
 

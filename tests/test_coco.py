@@ -81,6 +81,14 @@ def test_a_case_for_each_class_of_a_photograph_of_several(yolo):
         assert (case.target, case.wrong, case.ignore) == (("cat", "dog").index(name), 2, None)
 
 
+def test_a_case_is_its_photograph_and_its_outlines(yolo):
+    before = [Coco(box_of(), str(yolo)).content(index) for index in range(4)]
+    assert before[0]["file"] == (yolo / "images/train2017/a.png").read_bytes()
+    (yolo / "labels/train2017/d.txt").write_text(yolo_line("cat") + yolo_line("dog").replace("0.5", "0.6"))
+    after = [Coco(box_of(), str(yolo)).content(index) for index in range(4)]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, True, False, False]
+
+
 def test_the_truth_is_cut_as_the_photograph_is(yolo):
     box = box_of(size=ImageInput((20, 20), crop_pct=0.5))  # the middle 20x20 pixels at their own scale
     cases = {case.key: case for case in Coco(box, str(yolo))}

@@ -147,6 +147,7 @@ def test_the_rivals_of_dax_mosaic_may_have_what_needs_no_mask():
 
 def test_a_comparison_can_be_cut_to_some_methods():
     assert list(explainer_nodes(composed("comparison=all", "methods=[lime,dax_v1]"))) == ["lime", "dax_v1"]
+    assert list(explainer_nodes(composed("comparison=all", "methods=[dax_v1,lime]"))) == ["dax_v1", "lime"]
     with pytest.raises(InputError, match="methods: lemon is not among"):
         explainer_nodes(composed("comparison=all", "methods=[lemon]"))
 

@@ -27,7 +27,7 @@ from dax_lightning.report.known import Known, read_known
 from dax_lightning.report.paper import paper_table
 from dax_lightning.report.parts import compares, parts_of
 from dax_lightning.report.thumbs import CASES, SIDE, extremes, grid
-from dax_lightning.stats.intervals import bootstrap_means, ends
+from dax_lightning.stats.intervals import bootstrap_interval, bootstrap_means, ends
 from dax_lightning.stats.paired import EXACT, holm, paired_differences, sign_flip_p
 from dax_lightning.stats.tables import typed
 from dax_lightning.types import Explanation
@@ -444,11 +444,41 @@ def test_pictures_then_a_table_with_the_best_first_and_every_link_leads_somewher
 def test_page_tells_when_and_with_what_it_was_made(tmp_path):
     run = make_comparison(tmp_path, cases=1)
     made = Explanation(torch.eye(16), 281, 0.9, 100, 2.5, x=torch.zeros(3, 16, 16))
-    made.save(run / "explanations" / "c00__dax", versions={"torch": "9.8.7"}, black_box="5e98")
+    made.save(run / "explanations" / "c00__dax", versions={"torch": "9.8.7"}, black_box="5e98", file_sha256="f11e" * 16)
     said = json.loads((run / "explanations" / "c00__dax.json").read_text(encoding="utf-8"))
     text = Page(write_report(run)).text
-    for words in (said["saved"][:10], "torch 9.8.7", "Model fingerprint vit 5e98", f"c00 {said['input_sha256'][:16]}"):
+    seen = f"SHA-256 of the input as the model saw it c00 {said['input_sha256'][:16]}"
+    for words in (said["saved"][:10], "torch 9.8.7", "Model fingerprint vit 5e98", "File SHA-256 c00 f11ef11ef11ef11e", seen):
         assert words in text
+    assert "Queries 300, as if each method ran alone" in text
+    assert "Only methods with a student are checked" in text
+
+
+def test_the_numbers_are_in_tables_beside_the_page(tmp_path):
+    run = make_comparison(tmp_path, cases=5)
+    write_report(run)
+    rows = typed(pd.read_csv(run / "rows.csv", dtype=str, keep_default_na=False))
+    means = pd.read_csv(run / "summary.csv")
+    assert len(means) == len(METHODS) * len(SAID)
+    for name in METHODS:
+        own = np.asarray(rows.loc[rows["explainer"] == name, "iou"], float)
+        line = means.loc[(means["explainer"] == name) & (means["metric"] == "iou")].iloc[0]
+        assert (line["task"], line["black_box"], line["n"]) == ("photo", "vit", 5)
+        assert [line["mean"], line["low"], line["high"]] == pytest.approx([own.mean(), *bootstrap_interval(own)])
+    pairs = pd.read_csv(run / "differences.csv")
+    assert len(pairs) == 2 * 2 * 2  # two are subtracted, of two others, by two metrics with a direction
+    for against in ("dax", "lime"):
+        wanted = paired_differences(rows, "iou", against)
+        found = pairs.loc[(pairs["minus"] == against) & (pairs["metric"] == "iou"), list(wanted)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(found, wanted, check_dtype=False)
+
+
+def test_one_method_has_no_differences(tmp_path):
+    run = make_comparison(tmp_path, methods=("dax",), cases=3)
+    (run / "differences.csv").write_text("of an earlier run")
+    write_report(run)
+    assert not (run / "differences.csv").exists()
+    assert len(pd.read_csv(run / "summary.csv")) == len(SAID)
 
 
 def test_a_photograph_by_25_methods_is_under_3_mb(tmp_path):

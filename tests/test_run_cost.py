@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dax_lightning import progress
@@ -45,11 +47,11 @@ def test_a_run_stops_at_max_queries_with_what_is_done(run: Command, album, count
     assert run(f"input={album}", COUNTED, "max_queries=60", settings=QUICK) == 1
     assert counted() == 42  # a's 41, and the row that finds c's target; the rest would go over, and is not begun
     assert [(row["case"], row["status"]) for row in run.rows()] == [("a", "ok"), ("c", "failed")]
-    assert "lime asks up to 40 rows, and 18 are left of max_queries=60" in run.rows()[1]["error"]
+    told = "the next explanation asks up to 40 rows, 18 are left of max_queries=60"
+    assert run.rows()[1]["error"] == told
     assert run.err.count("\n") == 1
-    assert run.err.startswith(
-        f"max_queries=60 are spent: 42 rows were asked; to go on, raise it and add hydra.run.dir={run.folder} "
-    )
+    assert run.err.startswith(f"{told}; to go on, raise it and add hydra.run.dir={run.folder} ")
+    assert run.out.splitlines()[-1] == "1 of 2 rows failed: see the report"
     assert run(f"input={album}", COUNTED, "max_queries=60", settings=QUICK) == 0
 
 
@@ -69,10 +71,17 @@ def test_a_dry_run_tells_rows_and_explains_nothing(run: Command, album, counted)
     assert not (run.folder / "rows.csv").exists()
 
 
+def test_a_dry_run_of_one_case(run: Command, photo):
+    assert run(photo, "dry_run=true", settings=QUICK) == 0
+    assert "lime: 1 case, 41 rows in all (41 each)" in run.out
+
+
 def test_a_run_says_at_once_what_it_does_and_at_the_end_the_means(run: Command, album):
     (album / "b.jpg").unlink()
     assert run(f"input={album}", settings=QUICK) == 0
-    first, second, *rest = run.out.splitlines()
+    first, cut, second, *rest = run.out.splitlines()
+    told = "2 of 2 photographs lie partly outside the model's centre crop, 33 % on average"
+    assert cut == f"{told}: give photographs of the model's own shape"
     assert first == f"explaining input={album} by lime: q=40 queries for each explanation; the output goes to {run.folder}"
     assert second == "2 cases by 1 explainer: 2 rows to make, q=40 queries each"
     assert [line.split()[:2] for line in rest[-4:-2]] == [["explainer", "rows"], ["lime", "2"]]
@@ -115,6 +124,26 @@ def test_a_picture_that_was_replaced_is_explained_anew(run: Command, album):
     assert [row["score"] for row in fresh.rows()] == [row["score"] for row in after]
 
 
+def test_a_mask_that_was_replaced_is_measured_anew(run: Command, album):
+    (album / "b.jpg").unlink()
+    masks = album.parent / "masks"
+    masks.mkdir()
+    corner = np.zeros(PHOTO.shape[:2], np.uint8)
+    corner[:20, :30] = 1
+    for name in "ac":
+        Image.fromarray(corner).save(masks / f"{name}.png")
+    command = [f"input={album}", f"masks={masks}"]
+    assert run(*command, settings=QUICK) == 0
+    assert "masks: one object, value 1\n" in run.out
+    before = run.rows()
+    Image.fromarray(1 - corner).save(masks / "c.png")
+    assert run(*command, settings=QUICK) == 0
+    after = run.rows()
+    assert [row["case"] for row in after] == ["a", "c"]
+    assert after[0] == before[0]
+    assert after[1]["top_share"] != before[1]["top_share"]
+
+
 def test_a_picture_of_the_same_stem_gets_a_result_of_its_own(run: Command, tmp_path):
     pets = tmp_path / "pets"
     pets.mkdir()
@@ -146,7 +175,15 @@ def test_the_json_tells_the_files_hash(run: Command, photo):
     assert run(photo, settings=QUICK) == 0
     facts = json.loads((run.folder / "explanations" / "photo__lime.json").read_text(encoding="utf-8"))
     with open(photo.partition("=")[2], "rb") as file:
-        assert facts["file_sha256"] == hashlib.sha256(file.read()).hexdigest()
+        assert facts["file_sha256"] == hashlib.sha256(file.read()).hexdigest() != facts["input_sha256"]
+
+
+def test_the_json_tells_the_machine(run: Command, photo):
+    assert run(photo, settings=QUICK) == 0
+    facts = json.loads((run.folder / "explanations" / "photo__lime.json").read_text(encoding="utf-8"))
+    assert (facts["threads"], facts["device"]) == (torch.get_num_threads(), "cpu")
+    assert facts["cpu"]
+    assert {"scipy", "scikit-learn", "shap", "shapiq"} <= facts["versions"].keys()
 
 
 def test_a_case_that_can_not_be_written_ends_no_other(tmp_path):

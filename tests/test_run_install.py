@@ -77,6 +77,23 @@ sys.exit(code)"""
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_missing_extra_is_one_line(tmp_path):
+    script = """
+import sys
+sys.modules["shap"] = None
+from dax_lightning.run.main import run
+sys.exit(run(["explainer=shap_partition"]))"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (2, "error: explainer needs the package shap: pip install '.[baselines]' has it\n")
+
+
 def test_public_names_are_there_and_listed_once():
     assert sorted(dax_lightning._HOME) == sorted(set(dax_lightning.__all__) - {"__version__"})
     assert all(getattr(dax_lightning, name).__name__ == name for name in dax_lightning._HOME)

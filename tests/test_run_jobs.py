@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -76,6 +77,23 @@ def test_the_exit_code_comes_from_jobs_in_other_processes_too(run: Command, phot
 def set_up(launcher, hydra_context, task_function, config):
     launcher.setup(hydra_context=hydra_context, task_function=task_function, config=config)
     return launcher
+
+
+def test_the_command_in_the_folder_makes_it_again(run: Command, photo):
+    name = photo.replace("photo.png", "a 'b', c.png")
+    Path(photo.partition("=")[2]).rename(name.partition("=")[2])
+    assert run(name, "-m", "seed=1,2", settings=QUICK) == 0
+    for job, count in ((run.folder / "1", 1), (run.folder, 2)):
+        made = json.loads((job / "status.json").read_text())
+        assert made["cwd"] == str(Path.cwd())
+        assert made["command"].startswith("dax ")
+        assert str(run.folder) not in made["command"]
+        again = Command(run.folder.with_name(f"again{count}"), run._capsys)
+        assert again(*shlex.split(made["command"])[1:], box=[], settings=[]) == 0
+        maps = sorted(again.folder.rglob("*.npz"))
+        assert len(maps) == count
+        theirs = sorted(job.rglob("*.npz"))
+        assert all(np.array_equal(np.load(a)["saliency"], np.load(b)["saliency"]) for a, b in zip(maps, theirs, strict=True))
 
 
 def test_of_several_jobs_the_worst_code_counts_and_old_jobs_do_not(run: Command, photo):

@@ -313,9 +313,46 @@ def test_several_values_are_ids_of_classes(masked):
     assert blue.truth.nonzero()[:, 0].unique().tolist() == [5, 6, 7, 8, 9]
     assert green.truth.nonzero()[:, 0].unique().tolist() == [0, 1, 2, 3, 4]
     assert blue.ignore.nonzero()[:, 0].unique().tolist() == [19]
-    wrong(r"no pixel of the target, class 0; its values are \[1, 2\]: give target=ID", task.__getitem__, 2)
+    read = (
+        r"no pixel of the target, class 0 \(red\); its values 1, 2 are read as ids of the model's classes: save masks of 0 and 1"
+    )
+    wrong(f"{read}, or give task.masks_are=object; where they are such ids, give target=ID", task.__getitem__, 2)
+    assert task.remarks() == ["masks: class ids 1, 2; 255 is ignored"]
     grey = masked({"photo1.png": SQUARE * 99 + 1, "photo2.png": mask, "photo10.png": mask})
-    wrong(r"values are \[1, 100\]: give one value to the object", grey.__getitem__, 0)
+    wrong("its values 1, 100 are read .*task.masks_are=object; the model has 3 classes", grey.__getitem__, 0)
+
+
+def test_values_of_a_data_set_are_the_object_where_that_is_said(masked):
+    horse, cow = SQUARE * 13, SQUARE * 10
+    horse[0] = 255
+    masks = {"photo1.png": horse, "photo2.png": cow, "photo10.png": SQUARE}
+    wrong(r"class 2 \(blue\); its value 13 is read as an id .*the model has 3 classes", masked(masks).__getitem__, 0)
+    task = masked(masks, masks_are="object")
+    assert task.remarks() == ["masks: one object, values 1, 10, 13; 255 is ignored"]
+    for case in task:
+        assert torch.equal(case.truth, torch.from_numpy(SQUARE).bool())
+    assert task[0].ignore.nonzero()[:, 0].unique().tolist() == [0]
+
+
+def test_one_value_is_an_id_where_that_is_said(masked):
+    masks = {f"photo{n}.png": SQUARE for n in (1, 2, 10)}
+    assert masked(masks).remarks() == ["masks: one object, value 1"]
+    task = masked(masks, masks_are="classes")
+    assert task.remarks() == ["masks: class ids 1"]
+    assert task[1].truth.sum() == 100  # the green one
+    wrong(r"class 2 \(blue\); its value 1 is read as an id of the model's classes", task.__getitem__, 0)
+
+
+def test_the_share_that_a_centre_crop_leaves_out(tmp_path):
+    for name, size in (("long", (60, 20)), ("square", (20, 20))):
+        Image.new("RGB", size).save(tmp_path / f"{name}.jpg")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (20, 40)).save(tmp_path / "turned.jpg", exif=turned)
+    (tmp_path / "unreadable.jpg").write_text("no picture")
+    assert Files(rgb_box((10, 20)), str(tmp_path)).outside() == pytest.approx([1 / 3, 1 / 2, 0])
+    assert Files(rgb_box(ImageInput((10, 20), crop="squash")), str(tmp_path)).outside() == [0, 0, 0]
+    assert Photo(rgb_box((30, 30))).outside() == pytest.approx([1 - 300 / 451], abs=0.02)
 
 
 def test_a_mask_is_cut_as_its_picture_is(folder):
@@ -332,7 +369,7 @@ def test_a_bad_mask_fails_alone(masked, folder):
     task = masked({"photo1.png": SQUARE, "photo2.png": SQUARE[:10], "photo10.png": Image.new("RGB", (20, 20))})
     assert task[0].truth is not None
     wrong("mask .*photo2.png is 20x10 pixels, its picture 20x20: give one of the picture's size", task.__getitem__, 1)
-    wrong(r"mask .*photo10.png is a colour picture \(RGB\): save it with one channel", task.__getitem__, 2)
+    wrong(r"^mask .*photo10.png is a colour picture \(RGB\): save it with one channel", task.__getitem__, 2)
     (folder / "masks" / "photo10.png").unlink()
     (folder / "masks" / "photo2.png").write_text("no picture")
     task = masked({"photo1.png": SQUARE})
@@ -340,7 +377,7 @@ def test_a_bad_mask_fails_alone(masked, folder):
     wrong("photo10.png has no mask in masks=.*: wanted photo10.png or photo10.npy", task.__getitem__, 2)
     task = masked({"photo1.npy": SQUARE, "photo2.png": SQUARE * 0, "photo10.npy": SQUARE / 2})
     wrong("photo1.* have one name", task.__getitem__, 0)
-    wrong("no pixel of the target, class 1; it is empty", task.__getitem__, 1)
+    wrong(r"no pixel of the target, class 1 \(green\); it is empty", task.__getitem__, 1)
     wrong("photo10.npy holds no whole numbers", task.__getitem__, 2)
 
 
@@ -393,6 +430,12 @@ def test_voc_truth_and_void(voc):
     assert torch.equal(case.ignore, void)
     assert case.target == 1  # no class in common: the greenest
     wrong(f"{IDS[3]}.png is missing or no picture of class ids", task.__getitem__, 2)
+
+
+def test_voc_tells_the_files_of_a_case(voc):
+    task, base = Voc(rgb_box((32, 32)), str(voc)), voc / "VOCdevkit" / "VOC2012"
+    files = {"file": base / "JPEGImages" / f"{IDS[1]}.jpg", "mask": base / "SegmentationClass" / f"{IDS[1]}.png"}
+    assert task.content(1) == {name: file.read_bytes() for name, file in files.items()}
 
 
 def test_voc_cut_as_the_black_box_sees_it(voc):

@@ -73,7 +73,8 @@ def _by_name(wanted: str, exact: list[int], classes: tuple[str, ...] | None) -> 
     if len(found) > 1:
         raise InputError(f"target={wanted!r} names the classes {found}: give one of these ids")
     if not found:
-        near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+        near = [name for name in names if word in re.split(r"\W+", name)] + [name for name in names if word and word in name]
+        near = list(dict.fromkeys([*near, *difflib.get_close_matches(word, names, n=3, cutoff=0.5)]))[:3]
         hint = f": did you mean {' or '.join(repr(classes[names.index(n)]) for n in near)}?" if near else ": give its id"
         raise InputError(f"target={wanted!r} is not a class name of this black box{hint}")
     return found[0]

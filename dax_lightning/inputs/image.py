@@ -127,6 +127,18 @@ class ImageInput(Input):
         """The same cut of a label picture, (H, W) integers, nearest neighbour so that no label is invented."""
         return torch.from_numpy(np.asarray(self._cut(labels, Image.Resampling.NEAREST), dtype=np.int64))
 
+    def outside(self, width: int, height: int) -> float:
+        """The share of a photograph of this size that the view leaves out, 0 to 1.
+
+        Example:
+            >>> ImageInput((32, 32)).outside(64, 32), ImageInput((32, 32), crop="squash").outside(64, 32)
+            (0.5, 0.0)
+        """
+        if self.crop == "squash":
+            return 0.0
+        resized = self._resized(width, height)
+        return 1 - math.prod(self.size) / math.prod(resized)
+
     def _from_array(self, array: Shaped[np.ndarray, "..."], first: bool) -> Float[Tensor, "c h w"]:
         """The view of an array; ``first``: where both ends could be the channels, it is the first."""
         if array.dtype.kind not in "biuf":
@@ -180,11 +192,16 @@ class ImageInput(Input):
             raise InputError(
                 f"a photograph of {picture.width}x{picture.height} pixels is too long for a centre crop: cut it first"
             )
-        scale = max(math.floor(height / self.crop_pct) / picture.height, math.floor(width / self.crop_pct) / picture.width)
-        # rounded down, as torchvision and timm do; the tiny number undoes what floating point takes from a whole one
-        size = (max(width, int(picture.width * scale + 1e-6)), max(height, int(picture.height * scale + 1e-6)))
+        size = self._resized(*picture.size)
         left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
         return picture.resize(size, interpolation).crop((left, top, left + width, top + height))
+
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) of a photograph before the centre crop."""
+        high, wide = self.size
+        scale = max(math.floor(high / self.crop_pct) / height, math.floor(wide / self.crop_pct) / width)
+        # rounded down, as torchvision and timm do; the tiny number undoes what floating point takes from a whole one
+        return max(wide, int(width * scale + 1e-6)), max(high, int(height * scale + 1e-6))
 
 
 def _is_deep(array: Shaped[np.ndarray, "..."]) -> bool:

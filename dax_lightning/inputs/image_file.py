@@ -25,6 +25,12 @@ _TURNS = {  # EXIF's orientation -> what undoes it
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_LYING = (
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+)  # width and height change places
 _log = logging.getLogger(__name__)
 
 
@@ -128,6 +134,27 @@ def turn_of(picture: Image.Image) -> Image.Transpose | None:
         return _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # foreign bytes fail in any way
         return None
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """(width, height) of a photograph once it is upright; only the file's head is read.
+
+    Raises:
+        InputError: it can't be read.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("L", (20, 10)).save(f"{folder}/grey.png")
+        ...     size_of(Path(folder, "grey.png"))
+        (20, 10)
+    """
+    try:
+        with _quiet_pillow(), Image.open(path) as picture:
+            width, height = picture.size
+            return (height, width) if turn_of(picture) in _LYING else (width, height)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"image {path} can't be read ({error}): copy or download it again") from error
 
 
 def _upright(picture: Image.Image) -> Image.Image:

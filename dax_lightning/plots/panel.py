@@ -161,7 +161,7 @@ class _Columns:
         show(places[2], overlay(picture, saliency))
         show(places[3], picture * np.where(where, 1, 0.18)[..., None])
         captions = [
-            "Input (outline: truth)" if known else "Input",
+            "Input, as the model sees it" + (" (outline: truth)" if known else ""),
             "Map: flat, the same everywhere" if is_flat(saliency) else "Map, in the method’s own units",
         ]
         captions += ["Overlay, map scaled for display only", told]

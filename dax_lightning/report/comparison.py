@@ -39,14 +39,14 @@ class Differences:
 
     Args:
         title: what is subtracted.
-        part: black box and setting.
+        part: which rows.
         references: metric → the method that is subtracted.
         lines: method → metric → the line of :func:`dax_lightning.stats.paired.paired_differences`; none for the reference.
         forest: the same as a picture, if it was drawn.
     """
 
     title: str
-    part: str
+    part: Part
     references: dict[str, str]
     lines: dict[str, dict[str, dict[str, Any]]]
     forest: Picture | None
@@ -220,7 +220,7 @@ def _differences(part: Part, title: str, references: dict[str, str], known: Know
         for line in records(table):
             lines[line["explainer"]][metric] = line
     forest = _forest(tables, references, known, part.methods) if drawn else None
-    return Differences(title, part.title, references, lines, forest)
+    return Differences(title, part, references, lines, forest)
 
 
 def _forest(tables: dict[str, pd.DataFrame], references: dict[str, str], known: Known, methods: list[str]) -> Picture:

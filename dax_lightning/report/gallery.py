@@ -24,7 +24,14 @@ PICTURES, A_CASE, WIDTH = (
 )  # most panels on a page, and their pixels (about 40 kB each) and of one case; the rest stay in their folder
 LEADING, TILES = 3, 25  # cases shown open, with their curves and their maps side by side; most maps side by side
 
-MADE = ("saved", "versions", "black_box", "input_sha256")  # facts beside an explanation of how it was made
+MADE = (
+    "saved",
+    "versions",
+    "black_box",
+    "file_sha256",
+    "mask_sha256",
+    "input_sha256",
+)  # facts beside an explanation of how it was made
 
 Row = dict[str, Any]
 

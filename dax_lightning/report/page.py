@@ -15,16 +15,24 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from dax_lightning.report.comparison import Picture, compare, cost_charts, cost_pictures
 from dax_lightning.report.gallery import gallery, warnings_by_text, with_notes
 from dax_lightning.report.known import Known, read_known
+from dax_lightning.report.numbers import write_differences, write_means
 from dax_lightning.report.paper import asked_table, paper_table
 from dax_lightning.report.parts import Part, compares, parts_of
 from dax_lightning.stats.tables import PLACE, SETTING, metric_columns, read_rows, records, summarise, typed
 
 SHOWN_VERSIONS = ("dax-lightning", "python", "torch", "pytorch-lightning")
+_HASHES = {  # the first 16 digits are shown
+    "File SHA-256": "file_sha256",
+    "Mask SHA-256": "mask_sha256",
+    "SHA-256 of the input as the model saw it": "input_sha256",
+}
 PLOTTED = 4  # metrics drawn against cost; the tables hold all
 
 
 def write_report(folder: Path) -> Path:
     """Write ``report.html`` into the folder of a run from its ``rows.csv`` and ``explanations/``; gives the page's path.
+
+    Its numbers go into ``summary.csv`` and ``differences.csv`` beside it.
 
     Raises:
         InputError: the folder has no readable ``rows.csv``.
@@ -87,7 +95,7 @@ def render(
     facts: dict[str, str],
     missing: dict[str, str] | None = None,
 ) -> Path:
-    """Fill the page's template and write it as ``folder/report.html``.
+    """Fill the page's template and write it as ``folder/report.html``, with ``summary.csv`` and ``differences.csv``.
 
     Args:
         folder: where the page goes; a row's files lie in its subfolder ``job`` (the folder itself if that is empty).
@@ -115,8 +123,11 @@ def render(
     }
     words |= {"tables": [_part_table(part, metrics, known) for part in parts] if compared else tables}
     words |= {"quality": cost_pictures(parts, _plotted(metrics, known)) if compared else _quality(chart, metrics)}
-    words |= {"comparison": compare(folder, parts, found, known), "paper": paper_table(asked_table(jobs), parts)}
-    words |= {"warnings": warnings_by_text(found), "gallery": gallery(folder, found, maps=not words["comparison"].grids)}
+    comparison = compare(folder, parts, found, known)
+    write_means(parts, metrics, Path(folder, "summary.csv"))
+    write_differences(comparison.differences, Path(folder, "differences.csv"))
+    words |= {"comparison": comparison, "paper": paper_table(asked_table(jobs), parts)}
+    words |= {"warnings": warnings_by_text(found), "gallery": gallery(folder, found, maps=not comparison.grids)}
     words |= {"count": Counter(row["status"] for row in found), "failed": [row for row in found if row["status"] == "failed"]}
     words |= {"title": ", ".join(_listed(rows["task"])) or "no rows", "place": Path(folder).resolve().name}
     path = Path(folder, "report.html")
@@ -187,10 +198,13 @@ def made_of(rows: list[dict[str, Any]]) -> dict[str, str]:
     dates = sorted({str(made["saved"])[:16].replace("T", " ") + " UTC" for _, made in said if "saved" in made})
     versions = [f"{name} {v}" for _, made in said for name, v in made.get("versions", {}).items() if name in SHOWN_VERSIONS]
     boxes = [f"{row['black_box']} {made['black_box']}".strip() for row, made in said if "black_box" in made]
-    inputs = [f"{row['case']} {made['input_sha256'][:16]}" for row, made in said if "input_sha256" in made]
+    hashes = {
+        label: ", ".join(_listed(f"{row['case']} {made[key][:16]}" for row, made in said if key in made))
+        for label, key in _HASHES.items()
+    }
     facts = {"Date": " to ".join(dict.fromkeys([*dates[:1], *dates[-1:]]))}
     facts |= {"Versions": ", ".join(_listed(versions)), "Model fingerprint": ", ".join(_listed(boxes))}
-    facts |= {"Input SHA-256, first 16": ", ".join(_listed(inputs))}
+    facts |= hashes
     return {label: text for label, text in facts.items() if text}
 
 
@@ -213,7 +227,8 @@ def _facts(rows: pd.DataFrame) -> dict[str, str]:
     found |= {"Cases": f"{len(rows.drop_duplicates(['task', 'case'])):,}", "Rows": f"{len(rows):,}"}
     found |= {"Time": f"{rows['seconds'].sum():,.1f} s, {rows['seconds_black_box'].sum():,.1f} s of it in the black box"}
     own = float(np.nansum(np.asarray(rows["metric_queries"], float)))
-    found |= {"Queries": number(rows["queries"].sum(), 0) + (f", and {number(own, 0)} by the metrics" if own else "")}
+    asked = f"{number(rows['queries'].sum(), 0)}, as if each method ran alone"
+    found |= {"Queries": asked + (f", and {number(own, 0)} by the metrics" if own else "")}
     return {label: text for label, text in found.items() if text}
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import logging
 import math
 import re
 import typing
@@ -20,6 +21,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandat
 
 from dax_lightning.errors import InputError
 
+logging.getLogger(get_object.__module__).setLevel(logging.CRITICAL)  # it prints what the errors here tell in one line
 USER_ERRORS = (InputError, HydraException, OmegaConfBaseException, InstantiationException)
 _OPTIONS = ("--package", "--config-path", "--config-name", "--config-dir", "--experimental-rerun", "--info")  # with a value
 _OWN = {"segmenter": "segmenter", "mosaic": "mosaic", "perturber": "perturber", "mask_network": "mask_network"}
@@ -223,14 +225,14 @@ def explainer_nodes(cfg: Any) -> dict[str, tuple[str, Any]]:
     """
     several = {str(name): (f"explainers.{name}", node) for name, node in cfg.explainers.items()}
     if not several:
-        single = get_object(cfg.explainer["_target_"]).name if "_target_" in cfg.explainer else "explainer"
+        single = _found(cfg.explainer["_target_"], "explainer").name if "_target_" in cfg.explainer else "explainer"
         several = {single: ("explainer", cfg.explainer)}
     if cfg.methods is not None and not cfg.methods:
         raise InputError(f"methods=[] names none: wanted some of {', '.join(several)}, or null for all")
     for name in cfg.methods or ():
         if name not in several:
             raise InputError(f"methods: {name} is not among the explainers {', '.join(several)}")
-    return {name: node for name, node in several.items() if cfg.methods is None or name in cfg.methods}
+    return several if cfg.methods is None else {name: several[name] for name in cfg.methods}  # in the order typed
 
 
 def usable(partial: Mapping[str, Any], black_box: Any, budget: int | None = None) -> dict[str, Any]:
@@ -374,7 +376,8 @@ def _found(target: str, key: str) -> Any:
     except Exception as error:  # hydra wraps what an import raised
         missing = re.search(r"No module named '([\w.]+)'", f"{error} {error.__cause__}")
         if missing and not missing[1].startswith("dax_lightning"):
-            raise InputError(f"{key} needs the package {missing[1]}: pip install 'dax-lightning[baselines]' has it") from error
+            package = missing[1].partition(".")[0]
+            raise InputError(f"{key} needs the package {package}: pip install '.[baselines]' has it") from error
         raise
 
 

@@ -35,7 +35,7 @@ def estimate(task: Task, explainers: Mapping[str, Explainer], metrics: Mapping[s
     box(case.x.expand(batch, *case.x.shape).clone())
     seconds = (box.seconds - before) / batch
     lines = [
-        f"{name}: {cases} cases, "
+        f"{name}: {cases} case{'' if cases == 1 else 's'}, "
         + (f"{known[name] * cases} rows in all ({known[name]} each)" if name in known else "rows are not known before it runs")
         for name in explainers
     ]

@@ -22,7 +22,7 @@ Main options:
   black_box=... segmenter=... task=... logger=csv|wandb|tensorboard
   q=N                     perturbed copies, one query each
   budget=N                most queries of one explanation, the one that finds the target included
-  max_queries=N           most queries of the whole run, metrics included
+  max_queries=N           most queries of one call of the command, metrics included
   dry_run=true            print queries and seconds, explain nothing
   seed=N  device=auto|cpu|cuda
   hydra.run.dir=DIR       where the output goes; the same folder again goes on where a run stopped
@@ -33,7 +33,8 @@ Paths and names are read as they are written. With -m a comma separates values; 
 Exit codes:
   0  all cases explained
   1  some case failed, or max_queries was spent
-  2  the input was wrong: one line says what came, what was wanted, what to do
+  2  the input was wrong, or no case could be explained and the input was the reason each time: one line says what came,
+     what was wanted, what to do
   3  all cases explained, but some map is unfaithful: its student did not learn the model
   130  stopped by Ctrl-C
 

@@ -3,10 +3,11 @@
 import json
 import os
 import platform
+import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 OK, FAILED, REFUSED, UNFAITHFUL, STOPPED = 0, 1, 2, 3, 130
@@ -67,11 +69,13 @@ class Run:
         folder: of the run or of the multirun; ``None`` before it is known, and where nothing runs.
         multirun: whether each job has a subfolder.
         interrupted: whether the user pressed Ctrl-C.
+        arguments: what was given on the command line.
     """
 
     folder: Path | None = None
     multirun: bool = False
     interrupted: bool = False
+    arguments: Sequence[str] = ()
     _lock: Any = field(default=None, repr=False)
 
     def hold(self, folder: Path, multirun: bool) -> None:
@@ -96,7 +100,7 @@ class Run:
         if multirun:
             for left in _statuses(folder):
                 left.unlink()
-            write_status(folder, None)
+            write_status(folder, None, self._again())
 
     def code(self) -> int:
         """The exit code that the jobs left in their files, whatever process they ran in."""
@@ -111,9 +115,16 @@ class Run:
             return
         if self.multirun:
             with suppress(OSError):
-                write_status(self.folder, self.code())
+                write_status(self.folder, self.code(), self._again())
         self._lock.release()
         self._lock = None
+
+    def given(self) -> list[str]:
+        """The command's arguments, but for the folder of its output."""
+        return [one for one in self.arguments if not one.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
+
+    def _again(self) -> dict[str, str]:
+        return {"command": shlex.join(["dax", *self.given()]), "cwd": str(Path.cwd())}
 
     def resume(self) -> str:
         """What to add to the command to go on in this folder."""
@@ -124,9 +135,9 @@ RUN = Run()  # of this process
 
 
 @contextmanager
-def one_run() -> Iterator[Run]:
-    """A fresh :data:`RUN`; its folder is unlocked at the end. Ctrl-C is noted, whoever handles it first."""
-    RUN.folder, RUN.multirun, RUN.interrupted = None, False, False
+def one_run(arguments: Sequence[str]) -> Iterator[Run]:
+    """A fresh :data:`RUN` of these arguments; its folder is unlocked at the end. Ctrl-C is noted, whoever handles it first."""
+    RUN.folder, RUN.multirun, RUN.interrupted, RUN.arguments = None, False, False, tuple(arguments)
     main_thread = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT) if main_thread else None
 
@@ -144,31 +155,42 @@ def one_run() -> Iterator[Run]:
         RUN.release()
 
 
+def again(hydra: Any) -> dict[str, str]:
+    """How a job is run again: its ``command`` for a shell, without its output folder, and ``cwd``, where relative paths start.
+
+    Args:
+        hydra: Hydra's own configuration. A job of a sweep has its own values alone.
+    """
+    own = ["hydra.mode=RUN", *hydra.overrides.task] if hydra.mode is RunMode.MULTIRUN else RUN.given()
+    return {"command": shlex.join(["dax", *own]), "cwd": hydra.runtime.cwd}
+
+
 @contextmanager
-def job_status(folder: Path) -> Iterator[list[int]]:
-    """``status.json`` of a job: its process while it runs, its exit code once it ends.
+def job_status(folder: Path, facts: Mapping[str, str]) -> Iterator[list[int]]:
+    """``status.json`` of a job: its process while it runs, its exit code once it ends, and how to run it again.
 
     Args:
         folder: the job's.
+        facts: what else to write there; see :func:`again`.
 
     Yields:
         A list that takes the exit code; where it stays empty, an error says which.
     """
     codes: list[int] = []
-    write_status(folder, None)
+    write_status(folder, None, facts)
     try:
         yield codes
     except BaseException as error:
         codes[:] = [STOPPED if isinstance(error, KeyboardInterrupt) or RUN.interrupted else FAILED]
         raise
     finally:
-        write_status(folder, worst(codes))
+        write_status(folder, worst(codes), facts)
 
 
-def write_status(folder: Path, code: int | None) -> None:
+def write_status(folder: Path, code: int | None, facts: Mapping[str, str]) -> None:
     """Write ``status.json``; ``None``: the job is running."""
-    facts = {"code": code, "pid": os.getpid(), "host": platform.node(), "time": datetime.now().isoformat(timespec="seconds")}
-    Path(folder, _STATUS).write_text(json.dumps(facts), encoding="utf-8")
+    own = {"code": code, "pid": os.getpid(), "host": platform.node(), "time": datetime.now().isoformat(timespec="seconds")}
+    Path(folder, _STATUS).write_text(json.dumps({**own, **facts}, ensure_ascii=False), encoding="utf-8")
 
 
 class Jobs(Callback):

@@ -28,7 +28,9 @@ from dax_lightning.run.config import (
     with_short_cuts,
 )
 from dax_lightning.run.help import conf_folder, help_text
-from dax_lightning.run.jobs import OK, REFUSED, RUN, STOPPED, Run, job_status, one_run, summary
+from dax_lightning.run.jobs import OK, REFUSED, RUN, STOPPED, Run, again, job_status, one_run, summary
+
+_CUT = 0.1  # share of a photograph that a centre crop may leave out without a word
 
 
 def explain(cfg: Any, folder: Path) -> int:
@@ -64,6 +66,8 @@ def explain(cfg: Any, folder: Path) -> int:
         explainer.prepare()
     with black_box.budget(cfg.max_queries):
         task = build(cfg.task, "task", black_box=black_box)
+        for line in [*task.remarks(), *_cropped(task.outside(), "crop" in cfg.black_box)]:
+            print(line, flush=True)
         if cfg.dry_run:
             print("\n".join(estimate(task, explainers, metrics)))
             return OK
@@ -77,7 +81,10 @@ def explain(cfg: Any, folder: Path) -> int:
         where = RUN.resume() if RUN.folder else f"hydra.sweep.dir={folder.parent}"  # this is another process than the command's
         print(f"{run.stopped}; to go on, raise it and add {where} to the same command", file=sys.stderr)
     picture = next((folder / "explanations").glob("*.png"), "none, no case was explained")
-    print(f"{means(run.table(), ['fidelity', *metrics])}\npicture: {picture}\nreport:  {folder / 'report.html'}")
+    table = run.table()
+    print(f"{means(table, ['fidelity', *metrics])}\npicture: {picture}\nreport:  {folder / 'report.html'}")
+    if failed := list(table["status"]).count("failed"):
+        print(f"{failed} of {len(table)} rows failed: see the report")
     return run.code
 
 
@@ -89,7 +96,7 @@ def job(cfg: Any) -> None:
     if here not in sys.path:
         sys.path.append(here)  # for black_box.function=my_module.my_function
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with job_status(folder) as codes:
+    with job_status(folder, again(HydraConfig.get())) as codes:
         try:
             codes.append(explain(cfg, folder))
         except USER_ERRORS as error:
@@ -113,7 +120,7 @@ def run(arguments: Sequence[str]) -> int:
         print(help_text())
         return OK
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, so that they can be told in one line
-    with one_run() as current:
+    with one_run(arguments) as current:
         try:
             sys.argv[1:] = with_short_cuts(arguments)
             job()
@@ -142,6 +149,18 @@ def _what(cfg: Any, folder: Path) -> str:
     by = ", ".join(map(str, explainers[:4])) + (f" and {len(explainers) - 4} more" if len(explainers) > 4 else "")
     asked = f"q={cfg.q} queries for each explanation" + ("" if cfg.max_queries is None else f", at most {cfg.max_queries} in all")
     return f"explaining {cases} by {by}: {asked}; the output goes to {folder}"
+
+
+def _cropped(outside: Sequence[float], can_squash: bool) -> list[str]:
+    """One line, where more than a tenth of some photograph is cut off."""
+    much = [share for share in outside if share > _CUT]
+    if not much:
+        return []
+    fix = "black_box.crop=squash shows all of it" if can_squash else "give photographs of the model's own shape"
+    mean = f"{100 * sum(much) / len(much):.0f} %"
+    if len(outside) == 1:
+        return [f"{mean} of the photograph is outside the model's centre crop: {fix}"]
+    return [f"{len(much)} of {len(outside)} photographs lie partly outside the model's centre crop, {mean} on average: {fix}"]
 
 
 def _refuse(error: BaseException) -> int:

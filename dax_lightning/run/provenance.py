@@ -5,7 +5,8 @@ import json
 import platform
 import sys
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ except ImportError:  # Windows
     resource = None
 
 _FREE = ("task.limit", "task.ids", "task.n")  # how many cases there are changes none of them
-_PACKAGES = ("dax-lightning", "torch", "torchvision", "timm", "pytorch-lightning", "scikit-image", "numpy")
+_PACKAGES = ("dax-lightning", "torch", "torchvision", "timm", "pytorch-lightning", "scikit-image", "numpy", "scipy")
+_PACKAGES += ("scikit-learn", "shap", "shapiq", "captum", "openvino")  # some come with an extra only
 
 
 def provenance(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,11 +28,23 @@ def provenance(config: Mapping[str, Any]) -> dict[str, Any]:
         >>> provenance({"seed": 0})["config_hash"] == provenance({"seed": 0})["config_hash"]
         True
     """
+    versions = {name: _version(name) for name in _PACKAGES}
     return {
         "config": dict(config),
         "config_hash": hashlib.sha256(repr(config).encode()).hexdigest()[:16],
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "versions": {"python": platform.python_version(), **{name: v for name, v in versions.items() if v}},
     }
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the last bits of a map depend on: torch's number of threads, the black box's device, the processor's name.
+
+    Example:
+        >>> machine(torch.device("cpu"))["device"]
+        'cpu'
+    """
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {"threads": torch.get_num_threads(), "device": str(device), "cpu": _cpu(), **({"gpu": name} if name else {})}
 
 
 def peak_mb() -> float | None:
@@ -41,6 +55,21 @@ def peak_mb() -> float | None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    """The processor's name; Linux has it in a file, elsewhere Python knows it more or less."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(names), platform.processor() or platform.machine())
 
 
 def decisive(config: Mapping[str, Any]) -> dict[str, Any]:

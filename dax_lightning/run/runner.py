@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from statistics import fmean
@@ -27,7 +28,7 @@ from dax_lightning.plots.panel import draw_panel
 from dax_lightning.report import write_report
 from dax_lightning.run.jobs import FAILED, OK, UNFAITHFUL
 from dax_lightning.run.loggers import RunLogger
-from dax_lightning.run.provenance import decisive, peak_mb, provenance
+from dax_lightning.run.provenance import decisive, machine, peak_mb, provenance
 from dax_lightning.run.rows import COLUMNS, Rows
 from dax_lightning.tasks import Task
 from dax_lightning.types import Case, Explanation, Sound
@@ -166,11 +167,10 @@ class Benchmark:
         others = sorted(rows.tasks - {self.task.name})
         if others:
             raise InputError(f"{self.folder} holds rows of task={others[0]}, now it is {self.task.name}: give another folder")
-        contents = [self.task.content(index) for index in range(len(self.task))]
-        changed = set()
-        for (key, content), name in product(zip(self.task.keys(), contents, strict=True), self.explainers):
+        changed, hashed = set(), lru_cache(maxsize=1)(self._hashes)  # of a new folder, no file is read
+        for (index, key), name in product(enumerate(self.task.keys()), self.explainers):
             facts = _facts_in(self._json(key, name))
-            if facts is None or (content is not None and facts.get("file_sha256") != hashlib.sha256(content).hexdigest()):
+            if facts is None or any(facts.get(what) not in (None, now) for what, now in hashed(index).items()):
                 changed.add((key, name))
             if facts is None:
                 continue
@@ -188,11 +188,16 @@ class Benchmark:
             self._json(key, name).unlink(missing_ok=True)
         rows.forget(changed)
 
+    def _hashes(self, index: int) -> dict[str, str]:
+        return {f"{name}_sha256": hashlib.sha256(data).hexdigest() for name, data in self.task.content(index).items()}
+
     def _all_refused(self) -> InputError:
         messages = list(dict.fromkeys(str(error) for error in self._refused))
         if len(messages) == 1:
             return self._refused[0]
-        return InputError(f"none of {len(self._refused)} cases could be explained, the first because {messages[0]}")
+        cases = _many(len(set(self.table()["case"])), "case")
+        rows = f" by any of {len(self.explainers)} explainers" if len(self.explainers) > 1 else ""
+        return InputError(f"none of {cases} could be explained{rows}, the first because {messages[0]}")
 
     def _row(self, made: Case | Exception, key: str, name: str) -> dict[str, Any]:
         row = {"task": self.task.name, "case": key, "explainer": name, **self.labels.get(name, {})}
@@ -204,7 +209,7 @@ class Benchmark:
         except _Unwritable as error:
             raise error.cause from error
         except Exception as error:
-            if isinstance(error, BudgetExceeded):
+            if isinstance(error, BudgetExceeded) and not self.stopped:
                 self._note_limit(made, name, left)
             if isinstance(error, InputError):
                 self._refused.append(error)
@@ -231,7 +236,8 @@ class Benchmark:
     def _check_left(self, case: Case, name: str) -> None:
         left, needed = self._left(), self.explainers[name].rows_needed(case.x)
         if left is not None and needed is not None and needed > left:
-            raise BudgetExceeded(f"{name} asks up to {needed} rows, and {left} are left of max_queries={self.max_queries}")
+            self.stopped = f"the next explanation asks up to {needed} rows, {left} are left of max_queries={self.max_queries}"
+            raise BudgetExceeded(self.stopped)
 
     def _note_limit(self, made: Case | Exception, name: str, left: int | None) -> None:
         """Whether it was the run's limit that a row met, and not the explanation's own."""
@@ -278,12 +284,13 @@ class Benchmark:
 
     def _save(self, case: Case, explanation: Explanation, name: str) -> None:
         stem = self._stem(case.key, name)
-        box, content = self.task.black_box, self.task.content(self.task.keys().index(case.key))
+        box = self.task.black_box
         explanation.save(
             stem,
             **provenance(self.configs.get(name, {})),
+            **machine(box.device),
+            **self._hashes(self.task.keys().index(case.key)),
             black_box=box.fingerprint,
-            file_sha256=None if content is None else hashlib.sha256(content).hexdigest(),
             target_name=box.class_name(explanation.target),
         )
         if explanation.sound is not None:

@@ -5,8 +5,10 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import ClassVar, Literal, cast, get_args
 
 import torch
@@ -94,9 +96,21 @@ class Task(ABC):
             yield self[index]
             index += 1
 
-    def content(self, index: int) -> bytes | None:
-        """The file that case ``index`` is made from; ``None`` where the task's settings tell all of it, as with drawings."""
-        return None
+    def content(self, index: int) -> dict[str, bytes]:
+        """What case ``index`` is made from: its ``file``, and its ``mask`` if it has one. A run notices when either changes.
+
+        Empty where the task's settings tell all of it, as with drawings. A file that can't be read is left out, which the case
+        will tell.
+        """
+        return {}
+
+    def remarks(self) -> list[str]:
+        """What the user should know before the run, a line each."""
+        return []
+
+    def outside(self) -> list[float]:
+        """Which share of each photograph the black box does not see, 0 to 1; empty where nobody wonders."""
+        return []
 
     @abstractmethod
     def _case(self, index: int) -> Case:
@@ -114,6 +128,11 @@ class Task(ABC):
     def _view(self) -> ImageInput:
         """How the black box sees a picture."""
         return cast(ImageInput, self.black_box.input)
+
+    def _key_of(self, index: int) -> int:
+        """Which of all keys is that of case ``index``."""
+        self._look(index + 1)
+        return self._picked[index]
 
     def _look(self, wanted: int | None = None) -> bool:
         """Look at keys until so many cases are found; whether they are."""
@@ -151,6 +170,20 @@ class Task(ABC):
         """Of these classes the most probable one; ``None`` where there is none to choose from."""
         wanted = sorted(set(ids))
         return wanted[int(self._answer(x)[wanted].argmax())] if wanted else None
+
+
+def contents(**files: Path | None) -> dict[str, bytes]:
+    """The bytes of files by name, for :meth:`Task.content`; one that can't be read is left out.
+
+    Example:
+        >>> contents(file=Path("no such file"), mask=None)
+        {}
+    """
+    found = {}
+    for name, file in files.items():
+        with suppress(OSError):
+            found |= {} if file is None else {name: file.read_bytes()}
+    return found
 
 
 def safe_keys(names: Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from dax_lightning.black_box import BlackBox
 from dax_lightning.errors import InputError
 from dax_lightning.inputs.image_file import read_image
-from dax_lightning.tasks.base import Only, Task, safe_key
+from dax_lightning.tasks.base import Only, Task, contents, safe_key
 from dax_lightning.tasks.coco_files import Annotated, photographs
 from dax_lightning.tasks.imagenet import IMAGENET, meanings
 from dax_lightning.types import Case
@@ -104,6 +104,13 @@ class Coco(Task):
         self._sources: dict[str, tuple[Annotated, str] | InputError] = {}  # of each key that was looked at
         self._known = _known(black_box)
         super().__init__(black_box, self._in_input(), target, limit, only)
+
+    def content(self, index: int) -> dict[str, bytes]:
+        """See :meth:`Task.content`; the mask are the photograph's outlines, in whatever file they lie."""
+        source = self._sources[self._keys[self._key_of(index)]]
+        if isinstance(source, InputError):
+            return {}
+        return contents(file=source[0].image) | {"mask": repr((source[0].size, source[0].outlines)).encode()}
 
     def _nothing_left(self) -> str:
         if self._keys:

@@ -16,7 +16,7 @@ from PIL import Image
 from pycocotools import mask
 
 from dax_lightning.errors import InputError
-from dax_lightning.inputs.image_file import SUFFIXES, turn_of
+from dax_lightning.inputs.image_file import SUFFIXES, size_of
 
 NAMES = ("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light", "fire hydrant",
          "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra",
@@ -26,12 +26,6 @@ NAMES = ("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "
          "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote",
          "keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors",
          "teddy bear", "hair drier", "toothbrush")  # fmt: skip
-_LYING = (
-    Image.Transpose.TRANSPOSE,
-    Image.Transpose.ROTATE_270,
-    Image.Transpose.TRANSVERSE,
-    Image.Transpose.ROTATE_90,
-)  # width and height change places
 _FAR = 100_000  # pixels; no picture is so wide
 _log = logging.getLogger(__name__)
 
@@ -187,7 +181,7 @@ def _annotated(folder: Path, image: dict[str, Any], outlines: list[Outline]) -> 
     file, width, height = folder / image["file_name"], image.get("width"), image.get("height")
     try:
         if not (isinstance(width, int) and isinstance(height, int) and min(width, height) > 0):
-            width, height = _size(file)
+            width, height = size_of(file)
         return Annotated(file, (width, height), tuple(outlines))
     except InputError as error:
         return error
@@ -266,7 +260,7 @@ def _yolo(base: Path, labels: Path) -> Iterator[tuple[str, Annotated | InputErro
 
 
 def _yolo_one(image: Path, file: Path) -> Annotated:
-    size = _size(image)
+    size = size_of(image)
     try:
         rows = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
         outlines = [Outline(NAMES[_id(row[0])], polygons=(_pixels(row[1:], size),)) for row in rows]
@@ -291,16 +285,6 @@ def _pixels(texts: list[str], size: tuple[int, int]) -> tuple[float, ...]:
     if not all(-0.01 <= share <= 1.01 for share in shares):  # NaN fails too; rounding may leave the picture by a pixel
         raise ValueError("coordinates outside [0, 1]")
     return tuple(share * size[i % 2] for i, share in enumerate(shares))
-
-
-def _size(image: Path) -> tuple[int, int]:
-    try:
-        with Image.open(image) as picture:
-            lying = turn_of(picture) in _LYING
-            width, height = picture.size
-            return (height, width) if lying else (width, height)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"image {image} can't be read ({error}): copy or download it again") from error
 
 
 def _folder(base: Path, image_set: str) -> Path:

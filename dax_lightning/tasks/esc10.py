@@ -15,7 +15,7 @@ from dax_lightning.errors import InputError
 from dax_lightning.inputs.base import Input
 from dax_lightning.inputs.sound import read_sound
 from dax_lightning.inputs.spectrogram import SpectrogramInput
-from dax_lightning.tasks.base import Only, Task
+from dax_lightning.tasks.base import Only, Task, contents
 from dax_lightning.types import Case, Sound
 
 _FRAME = 0.02  # seconds over which the level of a sound is measured
@@ -117,9 +117,9 @@ class Esc10(Task):
         self.noise, self.audible = noise, audible
         super().__init__(black_box, list(self._clips), target, limit, only)
 
-    def content(self, index: int) -> bytes | None:
+    def content(self, index: int) -> dict[str, bytes]:
         """See :meth:`Task.content`."""
-        return self._clips[self._keys[self._picked[index]]].file.read_bytes()
+        return contents(file=self._clips[self._keys[self._key_of(index)]].file)
 
     def _case(self, index: int) -> Case:
         clip, kind = self._clips[self._keys[index]], self.black_box.input

@@ -1,5 +1,6 @@
 """The user's own photographs, and one that ships with scikit-image."""
 
+from contextlib import suppress
 from typing import Literal, get_args
 
 import numpy as np
@@ -11,12 +12,13 @@ from dax_lightning.errors import InputError
 from dax_lightning.inputs import ImageInput
 from dax_lightning.inputs.arrays import SUFFIXES as ARRAYS
 from dax_lightning.inputs.arrays import read_array
-from dax_lightning.inputs.image_file import read_image, to_rgb
-from dax_lightning.tasks.base import Only, Task, safe_keys
-from dax_lightning.tasks.masks import Masks, found
+from dax_lightning.inputs.image_file import read_image, size_of, to_rgb
+from dax_lightning.tasks.base import Only, Task, contents, safe_keys
+from dax_lightning.tasks.masks import Masks, MasksAre, found
 from dax_lightning.types import Case
 
 Photograph = Literal["chelsea", "coffee", "astronaut", "rocket", "camera"]  # inside scikit-image's package, no download
+_MEASURED = 200  # photographs whose size is looked at
 
 
 class Photo(Task):
@@ -53,6 +55,11 @@ class Photo(Task):
             raise InputError(f"task.photograph={photograph}: choose one of {', '.join(get_args(Photograph))}, or input=FILE")
         super().__init__(black_box, [photograph], target, limit, only)
 
+    def outside(self) -> list[float]:
+        """See :meth:`Task.outside`."""
+        height, width = getattr(skimage.data, self._keys[0])().shape[:2]
+        return [self._view.outside(width, height)]
+
     def _case(self, index: int) -> Case:
         key = self._keys[index]
         x = self._view.image(to_rgb(Image.fromarray(getattr(skimage.data, key)())))
@@ -64,7 +71,8 @@ class Files(Task):
 
     A mask is a picture of one channel (``.png``) or an array (``.npy``), as large as its picture. Its file has the same name, the
     ending aside. 0 is background. Where the masks hold one other value, it is the object. Where they hold several, each is the id
-    of a class, the truth is what shows the target, and 255 is ignored. The first 200 masks tell which it is.
+    of one of the model's classes, and the truth is what shows the target. 255 is ignored beside other values. The first 200 masks
+    tell which it is.
 
     Args:
         black_box: the model whose answers are explained; its input says which files are read.
@@ -73,6 +81,8 @@ class Files(Task):
         target: see :class:`Task`.
         limit: see :class:`Task`.
         only: all; nobody knows what is in the picture, so right and wrong can't be told.
+        masks_are: what the values of the masks mean. ``object``: whatever is not 0 is the object. ``classes``: ids of the model's
+            classes. ``auto``: one value everywhere is the object, several are ids.
 
     Raises:
         InputError: nothing there, no such file among it, no picture with a mask, no such target, or another ``only``; from
@@ -101,22 +111,34 @@ class Files(Task):
         target: int | str | None = None,
         limit: int | None = None,
         only: Only = "all",
+        masks_are: MasksAre = "auto",
     ):
         if input is None:
             alone = "" if masks is None else f"masks={masks} alone is not enough: "
             raise InputError(f"{alone}task=files has no input: give input=FILE, input=FOLDER or input='photos/*.jpg'")
         self.files = found(input, black_box.input.suffixes)
-        self._masks = None if masks is None else Masks(masks, self.files)
+        self._masks = None if masks is None else Masks(masks, self.files, masks_are)
         if self._masks is not None and not isinstance(black_box.input, ImageInput):
             raise InputError(f"masks={masks} are for pictures, the black box takes a {black_box.input.kind}: leave out masks=")
         super().__init__(black_box, safe_keys(file.stem for file in self.files), target, limit, only)
 
-    def content(self, index: int) -> bytes | None:
-        """See :meth:`Task.content`; ``None`` where the file can't be read, which the case will tell."""
-        try:
-            return self.files[self._picked[index]].read_bytes()
-        except OSError:
-            return None
+    def content(self, index: int) -> dict[str, bytes]:
+        """See :meth:`Task.content`."""
+        file = self.files[self._key_of(index)]
+        return contents(file=file, mask=self._masks and self._masks.file_of(file))
+
+    def remarks(self) -> list[str]:
+        """See :meth:`Task.remarks`."""
+        return [] if self._masks is None else [self._masks.told()]
+
+    def outside(self) -> list[float]:
+        """See :meth:`Task.outside`; of the first 200 photographs, without those that can't be read and without arrays."""
+        shares = []
+        if isinstance(self.black_box.input, ImageInput):
+            for file in (self.files[index] for index in self._picked[: len(self)][:_MEASURED]):
+                with suppress(InputError):
+                    shares.append(self._view.outside(*size_of(file)))
+        return shares
 
     def _case(self, index: int) -> Case:
         file, key = self.files[index], self._keys[index]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
@@ -18,7 +19,9 @@ from dax_lightning.inputs.image_file import fitting
 
 SUFFIXES = (".png", ".npy")  # without loss
 VOID = 255
+MasksAre = Literal["auto", "object", "classes"]
 _SCANNED = 200  # masks that are looked at to learn what their values mean
+_NAMED = 8  # values that a line names
 
 
 class Masks:
@@ -27,13 +30,16 @@ class Masks:
     Args:
         masks: a file, folder or glob.
         pictures: files of the pictures.
+        are: what their values mean.
 
     Raises:
-        InputError: no mask there, or none of them is that of a picture.
+        InputError: no mask there, none of them is that of a picture, or no such meaning.
     """
 
-    def __init__(self, masks: str, pictures: Sequence[Path]):
-        self._setting = masks
+    def __init__(self, masks: str, pictures: Sequence[Path], are: MasksAre = "auto"):
+        if are not in get_args(MasksAre):
+            raise InputError(f"task.masks_are={are}: choose one of {', '.join(get_args(MasksAre))}")
+        self._setting, self._are = masks, are
         self._files: dict[str, list[Path]] = {}
         for file in found(masks, SUFFIXES, "masks"):
             self._files.setdefault(file.stem, []).append(file)
@@ -71,19 +77,41 @@ class Masks:
         Raises:
             InputError: the target is not in the mask, or a value is no class.
         """
-        values = self._values
-        if len(values) == 1:
-            (object_,) = values
-            truth, ignore = mask == object_, (mask == VOID) & (object_ != VOID)
-        else:
+        if self._as_classes:
             truth, ignore = (mask == target) & (mask > 0), mask == VOID  # 0 is background, though it is a class's id too
+        else:
+            ignore = (mask == VOID) & (VOID not in self._values)
+            truth = (mask > 0) & ~ignore if self._are == "object" else np.isin(mask, list(self._values))
         if not truth.any():
-            held = sorted({int(value) for value in np.unique(mask)} - {0, VOID})
-            told = f"its values are {held[:5]}" if held else "it is empty"
-            strange = classes is not None and any(value >= len(classes) for value in held)
-            fix = "give one value to the object" if strange else "give target=ID, or leave the picture out"
-            raise InputError(f"the mask shows no pixel of the target, class {target}; {told}: {fix}")
+            name = f" ({classes[target]})" if classes else ""
+            raise InputError(f"the mask shows no pixel of the target, class {target}{name}; {self._instead(mask, classes)}")
         return truth, ignore
+
+    def told(self) -> str:
+        """How the masks are read, in one line."""
+        values = sorted(self._values)
+        named = ", ".join(map(str, values[:_NAMED])) + (f" and {len(values) - _NAMED} more" if len(values) > _NAMED else "")
+        kind = "class ids" if self._as_classes else f"one object, value{'s' * (len(values) > 1)}"
+        return f"masks: {kind} {named}" + ("; 255 is ignored" if VOID in self._seen - self._values else "")
+
+    def file_of(self, picture: Path) -> Path | None:
+        """The mask's file; ``None`` where it is missing or not the only one, which :meth:`of` will tell."""
+        files = self._files.get(picture.stem, [])
+        return files[0] if len(files) == 1 else None
+
+    def _instead(self, mask: Int[np.ndarray, "h w"], classes: Sequence[str] | None) -> str:
+        """What the mask shows instead of the target, and what to do."""
+        held = sorted({int(value) for value in np.unique(mask)} - {0, VOID})
+        if not held:
+            return "it is empty: leave the picture out"
+        its = f"its value{'s' * (len(held) > 1)} {', '.join(map(str, held[:_NAMED]))}"
+        if not self._as_classes:
+            others = ", ".join(map(str, sorted(self._values)))
+            return f"other masks have {others} for the object, {its}: save masks of 0 and 1, or give task.masks_are=object"
+        strange = classes is not None and any(value >= len(classes) for value in held)
+        ids = f"the model has {len(classes or ())} classes" if strange else "where they are such ids, give target=ID"
+        read = f"{its} {'are read as ids' if len(held) > 1 else 'is read as an id'} of the model's classes"
+        return f"{read}: save masks of 0 and 1, or give task.masks_are=object; {ids}"
 
     def _file(self, picture: Path) -> Path:
         files, pictures = self._files.get(picture.stem, []), self._pictures[picture.stem]
@@ -95,18 +123,23 @@ class Masks:
             raise InputError(f"{both[0]} and {both[1]} have one name, so that masks can't be told apart: rename one")
         return files[0]
 
-    @cached_property
+    @property
+    def _as_classes(self) -> bool:
+        return self._are == "classes" or (self._are == "auto" and len(self._values) > 1)
+
+    @property
     def _values(self) -> set[int]:
         """The object's value; or the ids of several classes. 255 is the object where there is nothing else."""
+        return self._seen - {VOID} or {VOID}
+
+    @cached_property
+    def _seen(self) -> set[int]:
+        """All values but the background's."""
         values: set[int] = set()
         for stem in [stem for stem in self._pictures if stem in self._files][:_SCANNED]:
-            try:
+            with suppress(InputError):  # fails on its own
                 values |= {int(value) for value in np.unique(_read(self._files[stem][0]))}
-            except InputError:  # fails on its own
-                continue
-            if len(values - {0, VOID}) > 1:
-                break
-        return values - {0, VOID} or {VOID}
+        return values - {0}
 
 
 def _read(file: Path) -> Int[np.ndarray, "h w"]:
@@ -126,6 +159,8 @@ def _read_png(file: Path) -> Shaped[np.ndarray, "h w"]:
             if picture.mode not in ("1", "L", "P", "I", "I;16"):
                 raise InputError(f"mask {file} is a colour picture ({picture.mode}): save it with one channel, a value a class")
             return np.asarray(picture)
+    except InputError:
+        raise
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"mask {file} is damaged ({' '.join(str(error).split())}): save it again") from error
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from dax_lightning.black_box import BlackBox
 from dax_lightning.errors import InputError
 from dax_lightning.inputs.image_file import read_image
-from dax_lightning.tasks.base import Only, Task
+from dax_lightning.tasks.base import Only, Task, contents
 from dax_lightning.tasks.imagenet import meanings
 from dax_lightning.types import Case
 
@@ -76,6 +76,11 @@ class Voc(Task):
         self._place = f"task.image_set={image_set} has an object in view: check task.root={root}"
         keys = self._with_object() if ids is None else listed(ids, self._files)
         super().__init__(black_box, (key for key in keys if key not in black_box.trained_on), target, limit, only)
+
+    def content(self, index: int) -> dict[str, bytes]:
+        """See :meth:`Task.content`."""
+        image, mask = self._files[self._keys[self._key_of(index)]]
+        return contents(file=image, mask=mask)
 
     def _with_object(self) -> Iterator[str]:
         """Keys whose mask shows an object; one whose mask can't be read stays in, to fail on its own."""

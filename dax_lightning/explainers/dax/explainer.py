@@ -24,6 +24,7 @@ from dax_lightning.game.subsets import Perturber
 from dax_lightning.segment.base import Segmenter
 
 _FEW = 8  # segments; LIME's quick shift finds this few in pictures far smaller than 224 pixels
+_NOTHING = 0.1  # R² below which a student is no better than a guess
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,9 @@ class Distiller(SegmentExplainer):
                 "(segmenter=slic, segmenter=grid on the command line)"
             )
         if not fidelity >= self.learner.min_fidelity:
+            learned = "nothing" if not fidelity >= _NOTHING else "too little"
             doubts.append(
-                f"the student learned nothing: its R² on held-out copies is {fidelity:.2f}, under "
+                f"the student learned {learned}: its R² on held-out copies is {fidelity:.2f}, under "
                 f"{self.learner.min_fidelity:g}, so don't trust this map; try {', '.join(self._remedies(fidelity))}"
             )
         return tuple(doubts)
