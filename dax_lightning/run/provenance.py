@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,11 +17,12 @@ except ImportError:  # Windows
     resource = None
 
 _FREE = ("task.limit", "task.ids", "task.n")  # how many cases there are changes none of them
+_PATHS = ("task.input", "task.masks", "task.root", "explainer.segmenter.path")
 _PACKAGES = ("dax-lightning", "torch", "torchvision", "timm", "pytorch-lightning", "scikit-image", "numpy")
 
 
 def provenance(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What is needed to make an explanation again: the configuration, its hash, and versions.
+    """What is needed to make an explanation again: the configuration, its hash, the folder that paths start at, and versions.
 
     Example:
         >>> provenance({"seed": 0})["config_hash"] == provenance({"seed": 0})["config_hash"]
@@ -28,6 +30,7 @@ def provenance(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     return {
         "config": dict(config),
+        "cwd": os.getcwd(),
         "config_hash": hashlib.sha256(repr(config).encode()).hexdigest()[:16],
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     }
@@ -43,11 +46,20 @@ def peak_mb() -> float | None:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
 
 
-def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides how a case is explained, as ``key: value``; where it was computed is left out."""
+def decisive(config: Mapping[str, Any], cwd: str | None = None) -> dict[str, Any]:
+    """What decides how a case is explained, as ``key: value``; where it was computed is left out.
+
+    Args:
+        config: the whole configuration.
+        cwd: the folder that paths start at, so that equal names of different files differ; ``None``: paths stay as they are.
+
+    Example:
+        >>> decisive({"task": {"input": "cat.png"}}, "/home/a")["task.input"]
+        '/home/a/cat.png'
+    """
     plain = json.loads(json.dumps({key: config.get(key) for key in ("task", "black_box", "explainer", "metrics")}))
     return {
-        key: value
+        key: os.path.abspath(os.path.join(cwd, os.path.expanduser(value))) if cwd and value and key in _PATHS else value
         for key, value in _leaves(plain, "")
         if key not in _FREE and key.rpartition(".")[2] not in ("device", "accelerator", "devices", "enable_progress_bar")
     }
