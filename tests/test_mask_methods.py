@@ -325,6 +325,12 @@ def test_sobol_designs_are_as_many_as_fit_and_another_seed_scrambles_anew():
     assert not torch.equal(design(4, 3, seed=0), design(4, 3, seed=1))
 
 
+def test_sobols_cells_are_bounded_as_segments_are():
+    with pytest.raises(InputError, match=r"4225 segments: wanted at most 4096; lower explainer\.cells"):
+        Sobol(from_function(wavy, size=SIZE), q=10_000, cells=65)
+    Sobol(from_function(wavy, size=SIZE), q=10_000, cells=64)
+
+
 @pytest.mark.parametrize("method", [Rise, Hsic, Sobol])
 def test_more_cells_than_places_are_named(method):
     with pytest.raises(InputError, match="cells=22 for an input of 21 x 35"):

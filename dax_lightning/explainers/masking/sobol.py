@@ -12,6 +12,7 @@ from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.base import Found
 from dax_lightning.explainers.masking.base import ImageFill, MaskExplainer, check_cells, upsampled
+from dax_lightning.explainers.segments import check_size
 from dax_lightning.game.base import TargetSpace, same_answers
 
 
@@ -53,6 +54,7 @@ class Sobol(MaskExplainer):
         super().__init__(black_box, q, fill, targets, seed)
         if cells < 2:
             raise InputError(f"explainer.cells={cells}: it must be at least 2")
+        check_size(cells**2, "lower explainer.cells")
         self.cells = cells
         self.designs = (q - 1) // (cells**2 + 2)
         if self.designs < 1:
