@@ -236,7 +236,10 @@ def test_a_metric_that_fails_costs_no_other_case(run, album, monkeypatch):
         ("seed=null", "seed=None is null, wanted int"),
         ("budget=0", "budget=0: it must be at least 1"),
         ("device=tpu", "device='tpu': wanted cpu, cuda"),
-        ("segmenter=foo", "segmenter=foo is not known: choose one of case, colour_clusters, .*grid, onsets, quickshift, sam, slic, tiles, time$"),
+        (
+            "segmenter=foo",
+            "segmenter=foo is not known: choose one of case, .*grid, onsets, quickshift, sam, slic, tiles, time$",
+        ),
         ("loss=v9", "loss=v9 is not known: choose one of mosaic, v1, v2, v3$"),
         ("foo=1", "foo is no setting: there are .*q, .*lam1, .*segmenter"),
         ("segmnter=slic", "segmnter is no setting: did you mean segmenter"),
@@ -439,7 +442,7 @@ def test_files_of_a_run(whole_run, photo):
         "rows.csv",
         "metrics.json",
         "report.html",
-        "summary.csv",
+        "means.csv",
         "curves/photo__dax.csv",
         "explanations/inputs/photo.png",
     }
@@ -574,7 +577,7 @@ def test_multirun_gathers_its_jobs(run, photo):
     assert run(photo, "-m", "loss=v1,v2", "q=40,50", settings=PAPER[:-1]) in (0, 3)  # -m may stand anywhere
     jobs = [run.folder / str(number) for number in range(4)]
     assert all((job / name).is_file() for job in jobs for name in ("rows.csv", "report.html", ".hydra/config.yaml"))
-    with (run.folder / "rows.csv").open(newline="", encoding="utf-8") as file:
+    with (run.folder / "summary.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["job"] for row in rows] == ["0", "1", "2", "3"]
     assert sorted((row["loss"], row["q"]) for row in rows) == [("v1", "40"), ("v1", "50"), ("v2", "40"), ("v2", "50")]
@@ -592,12 +595,12 @@ def test_an_experiment_resumes_in_its_folder(whole_run):
     assert len(maps) == 2 * 2 * 2  # jobs, cases, methods
     assert whole_run(*table, "limit=2", **small) == 0
     assert maps == {file: file.stat().st_mtime_ns for file in maps}
-    assert "iou_wrong_label" in (whole_run.folder / "rows.csv").read_text().splitlines()[0]
+    assert "iou_wrong_label" in (whole_run.folder / "summary.csv").read_text().splitlines()[0]
 
 
 def test_a_bad_job_leaves_the_others(run, photo):
     run.refused("lam3=-1.0: .* 0 or more", "-m", photo, "loss.lam3=0.5,-1.0,0.1")
-    with (run.folder / "rows.csv").open(newline="", encoding="utf-8") as file:
+    with (run.folder / "summary.csv").open(newline="", encoding="utf-8") as file:
         assert [(row["job"], row["status"] == "failed") for row in csv.DictReader(file)] == [("0", False), ("2", False)]
     assert "job 1" in (run.folder / "report.html").read_text(encoding="utf-8")
 

@@ -223,6 +223,49 @@ def test_ids_as_text_and_sizes_that_are_missing(tmp_path_factory, caplog):
     assert not caplog.records
 
 
+def test_ids_that_are_equal_as_numbers_are_the_same(tmp_path_factory, caplog):
+    """As pandas writes a column of whole numbers that once had a gap."""
+    for change in (float, lambda i: f"{i:012d}", lambda i: f"{i}.0"):
+        for of, key in (("annotations", "image_id"), ("annotations", "category_id"), ("images", "id"), ("categories", "id")):
+            content = plain()
+            for thing in content[of]:
+                thing[key] = change(int(thing[key]))
+            task = Coco(box_of(size=(120, 160)), two_photographs(tmp_path_factory.mktemp("odd"), content))
+            assert task.keys() == ["1_cat", "1_dog", "2_cat", "2_dog"]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("again", [{}, {"id": 1.0}, {"id": 7}, {"file_name": "2.jpg"}], ids=["same", "float", "file", "id"])
+def test_an_image_that_is_listed_twice_counts_once(tmp_path, caplog, again):
+    content = plain({"image_id": 7, "category_id": 17, "segmentation": [[80, 30, 90, 30, 90, 40, 80, 40]]})
+    content["images"].append({**content["images"][0], **again})
+    task = Coco(box_of(size=(120, 160)), two_photographs(tmp_path, content))
+    assert task.keys() == ["1_cat", "1_dog", "2_cat", "2_dog"]
+    assert "1 images that are listed twice" in caplog.text
+    truth = task[0].truth
+    assert truth is not None
+    assert int(truth.sum()) == 40 * 60 + (10 * 10 if "7" in str(again) else 0)  # what either id has
+
+
+def test_annotations_that_are_null_are_none(tmp_path):
+    with pytest.raises(InputError, match="no photograph of"):
+        Coco(box_of(size=(120, 160)), two_photographs(tmp_path, {**plain(), "annotations": None}))
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_mask_of_another_size_costs_no_case(tmp_path, caplog, written):
+    """Its box is left out of the truth, as that of an object without a mask."""
+    packed = {"size": [60, 80], "counts": [0, 60 * 80]}
+    content = plain({**BOXED, "segmentation": packed}, width=160 if written else None)
+    task = Coco(box_of(size=(120, 160)), two_photographs(tmp_path, content))
+    assert task.keys() == ["1_cat", "1_dog", "2_cat", "2_dog"]
+    assert "1 annotations with a mask of another size than their image (their boxes are left out" in caplog.text
+    case = task[0]
+    assert case.truth is not None
+    assert case.ignore is not None
+    assert (int(case.truth.sum()), int(case.ignore.sum())) == (40 * 60, 4)
+
+
 def test_images_and_classes_that_cannot_be_used(tmp_path_factory, caplog):
     content = plain()
     content["images"].append({"id": 3})

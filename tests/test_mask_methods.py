@@ -1,5 +1,7 @@
 """Occlusion, RISE, HSIC and Sobol against plain numpy, captum and scipy, on the rows that the model really saw."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -325,7 +327,20 @@ def test_sobol_designs_are_as_many_as_fit_and_another_seed_scrambles_anew():
     assert not torch.equal(design(4, 3, seed=0), design(4, 3, seed=1))
 
 
+def test_sobols_cells_are_bounded_as_segments_are():
+    with pytest.raises(InputError, match=r"4225 segments: wanted at most 4096; lower explainer\.cells"):
+        Sobol(from_function(wavy, size=SIZE), q=10_000, cells=65)
+    Sobol(from_function(wavy, size=SIZE), q=10_000, cells=64)
+
+
+@pytest.mark.parametrize("size", [(21, 35), (7, 9), (3, 3), (2, 40), (1, 12)])
 @pytest.mark.parametrize("method", [Rise, Hsic, Sobol])
-def test_more_cells_than_places_are_named(method):
-    with pytest.raises(InputError, match="cells=22 for an input of 21 x 35"):
-        method(from_function(wavy, size=SIZE), q=500, cells=22).explain(ONES, 0)
+def test_more_cells_than_places_are_refused_and_what_is_proposed_works(method, size):
+    box, cells = from_function(wavy, size=size), min(size) + 1
+    with pytest.raises(InputError, match=f"cells={cells} for an input of {size[0]} x {size[1]}: wanted no more") as raised:
+        method(box, q=700, cells=cells).explain(torch.ones(3, *size), 0)
+    told = re.fullmatch(r".*; try explainer(\.cells)?=(\w+)", str(raised.value))
+    assert told
+    key, value = told.groups()
+    other = method(box, q=700, cells=int(value)) if key else {each.name: each for each in METHODS}[value](box)
+    assert other.explain(torch.ones(3, *size), 0).saliency.shape == size

@@ -409,7 +409,7 @@ def sweep(tmp_path):
 
 def test_sweep_is_gathered_into_one_table(sweep):
     write_summary(sweep)
-    table = pd.read_csv(sweep / "rows.csv")
+    table = pd.read_csv(sweep / "summary.csv")
     assert list(table.columns[:4]) == ["job", "overrides", "task", "case"]
     assert table.job.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert table.overrides[2] == "task=photo lam3=0.1 seed=1"
@@ -444,7 +444,7 @@ def test_sweep_with_no_row_at_all_still_has_a_page(tmp_path):
     page = Page(write_summary(tmp_path))
     assert "2 jobs left no rows" in page.text
     assert "is no table" in page.text
-    assert (tmp_path / "rows.csv").read_text().startswith("job,overrides,")
+    assert (tmp_path / "summary.csv").read_text().startswith("job,overrides,")
 
 
 def test_sweep_folder_without_jobs_is_refused(tmp_path):

@@ -458,7 +458,7 @@ def test_the_numbers_are_in_tables_beside_the_page(tmp_path):
     run = make_comparison(tmp_path, cases=5)
     write_report(run)
     rows = typed(pd.read_csv(run / "rows.csv", dtype=str, keep_default_na=False))
-    means = pd.read_csv(run / "summary.csv")
+    means = pd.read_csv(run / "means.csv")
     assert len(means) == len(METHODS) * len(SAID)
     for name in METHODS:
         own = np.asarray(rows.loc[rows["explainer"] == name, "iou"], float)
@@ -478,7 +478,7 @@ def test_one_method_has_no_differences(tmp_path):
     (run / "differences.csv").write_text("of an earlier run")
     write_report(run)
     assert not (run / "differences.csv").exists()
-    assert len(pd.read_csv(run / "summary.csv")) == len(SAID)
+    assert len(pd.read_csv(run / "means.csv")) == len(SAID)
 
 
 def test_a_photograph_by_25_methods_is_under_3_mb(tmp_path):

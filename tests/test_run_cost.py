@@ -158,15 +158,25 @@ def test_a_picture_of_the_same_stem_gets_a_result_of_its_own(run: Command, tmp_p
     assert {row["case"]: row["score"] for row in fresh.rows()} == {row["case"]: row["score"] for row in rows}
 
 
-def test_two_pictures_of_one_name_do_not_overwrite_each_other(run: Command, photo, tmp_path):
-    assert run(photo, settings=QUICK) == 0
-    (tmp_path / "b").mkdir()
-    Image.fromarray(255 - PHOTO).save(tmp_path / "b" / "photo.png")
-    made = (run.folder / "explanations" / "photo__lime.npz").read_bytes()
+def test_two_pictures_of_one_name_do_not_overwrite_each_other(run: Command, tmp_path, monkeypatch):
+    """The same command in two folders, each with a cat.png of its own."""
+    for name, pixels in (("a", PHOTO), ("b", 255 - PHOTO)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels).save(tmp_path / name / "cat.png")
+    monkeypatch.chdir(tmp_path / "a")
+    assert run("input=cat.png", settings=QUICK) == 0
+    made = (run.folder / "explanations" / "cat__lime.npz").read_bytes()
+    rows = run.rows()
+    monkeypatch.chdir(tmp_path / "b")
     run.refused(
-        "holds explanations made with task.input=.*give another folder", f"input={tmp_path / 'b' / 'photo.png'}", settings=QUICK
+        f"holds explanations made with task.input={tmp_path}/a/cat.png, now it is {tmp_path}/b/cat.png: give another folder",
+        "input=cat.png",
+        settings=QUICK,
     )
-    assert (run.folder / "explanations" / "photo__lime.npz").read_bytes() == made
+    assert (run.folder / "explanations" / "cat__lime.npz").read_bytes() == made
+    assert run.rows() == rows
+    assert run("input=../a/cat.png", settings=QUICK) == 0  # the same file by another path: nothing to do
+    assert run.rows() == rows
 
 
 def test_the_json_tells_the_files_hash(run: Command, photo):

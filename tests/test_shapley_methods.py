@@ -204,6 +204,18 @@ def test_too_few_rows_are_refused_before_any_query(name, grid, q, message, noisy
     assert box.seen == 0
 
 
+@pytest.mark.parametrize("name", ["leverage", "kernel_shap"])
+def test_segments_beyond_what_shapiqs_regression_can_count_are_refused_before_any_query(name):
+    box = from_function(lambda rows: rows[:, :2].mean((2, 3)), size=(1, 1001), multi_label=True)
+    x, segments = torch.rand(3, 1, 1001, generator=torch.Generator().manual_seed(0)), torch.arange(1001)[None]
+    with pytest.raises(InputError, match=f"1001 segments: explainer.approximator={name} takes at most 1000"):
+        SAMPLERS[name](box, q=3000).explain(x, 0, segments=segments)
+    assert box.queries == 0
+    assert SAMPLERS["permutation"](box, q=3000).explain(x, 0, segments=segments).queries == 2 + 2 * 1000
+    most = SAMPLERS[name](box, q=2100).explain(x, 0, segments=segments.clamp_max(999))
+    assert most.saliency.isfinite().all()
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_one_segment_is_refused_and_a_users_partition_is_used(name, noisy_image):
     halves = torch.tensor([4, 9]).repeat_interleave(16).expand(32, 32)

@@ -249,6 +249,31 @@ def test_a_glob_through_linked_folders_counts_a_file_once(folder):
     assert [file.parent.name for file in task.files if file.stem == "deep"] == ["more"]
 
 
+def test_a_file_that_a_plain_glob_meets_through_two_folders_counts_once(folder):
+    (folder / "b_more").mkdir()
+    Image.new("RGB", (20, 20)).save(folder / "b_more" / "deep.png")
+    (folder / "a_alias").symlink_to(folder / "b_more")
+    task = Files(rgb_box(), str(folder / "*" / "*.png"))
+    assert task.files == [folder / "b_more" / "deep.png"]
+
+
+@pytest.mark.parametrize("pattern", ["", "*.png", "**/*.png"])
+def test_a_link_to_a_file_counts_it_once(folder, pattern):
+    files = Files(rgb_box(), str(folder)).files
+    (folder / "again.png").symlink_to(folder / "photo2.png")
+    assert Files(rgb_box(), str(folder / pattern)).files == [file for file in files if pattern == "" or file.suffix == ".png"]
+    assert Files(rgb_box(), str(folder / "again.png")).keys() == ["again"]  # given alone, it is what was asked for
+
+
+def test_pictures_may_share_a_mask_by_links(folder):
+    masks = folder / "masks"
+    masks.mkdir()
+    Image.fromarray(SQUARE).save(folder / "shared.mask", "PNG")
+    for name in ("photo1", "photo2", "photo10"):
+        (masks / f"{name}.png").symlink_to(folder / "shared.mask")
+    assert [case.truth is not None for case in Files(rgb_box((20, 20)), str(folder), str(masks))] == [True] * 3
+
+
 def test_other_inputs_are_read_by_their_kind(tmp_path):
     np.save(tmp_path / "x.npy", np.linspace(0, 1, 20, dtype=np.float32).reshape(4, 5))
     (tmp_path / "notes.txt").write_text("no sound")

@@ -14,6 +14,20 @@ from dax_lightning.segment.default import Default
 from dax_lightning.types import Case
 
 _BARELY = 0.01  # of the score
+MOST_SEGMENTS = 4096  # methods hold tables of their square: 2 GiB in KernelSHAP, 128 MiB each in a ridge regression
+
+
+def check_size(count: int, remedy: str = "choose a coarser segmenter") -> None:
+    """Refuse more than :data:`MOST_SEGMENTS` segments, as memory grows with their square.
+
+    Example:
+        >>> check_size(5000)
+        Traceback (most recent call last):
+            ...
+        dax_lightning.errors.InputError: 5000 segments: wanted at most 4096; choose a coarser segmenter
+    """
+    if count > MOST_SEGMENTS:
+        raise InputError(f"{count} segments: wanted at most {MOST_SEGMENTS}; {remedy}")
 
 
 class SegmentExplainer(Explainer):
@@ -75,5 +89,7 @@ class SegmentExplainer(Explainer):
         return self.segmenter.of_case(case)
 
     def _parts(self, x: Tensor, segments: Tensor | None) -> Int[Tensor, "*space"]:
-        """The user's partition, or the segmenter's."""
-        return self.segmenter(self.black_box.input.unit(x)) if segments is None else segments
+        """The user's partition, or the segmenter's; refused where it has too many segments."""
+        parts = self.segmenter(self.black_box.input.unit(x)) if segments is None else segments
+        check_size(int(parts.max()) + 1)
+        return parts

@@ -124,8 +124,8 @@ def removed_of(
 ) -> Float[Tensor, "c *space"]:
     """What an input of this kind looks like with every segment removed.
 
-    ``zeros`` is the kind's neutral value, see :meth:`~dax_lightning.inputs.base.Input.neutral`. An input without space has no other
-    fill: a mean over places without neighbours means nothing. ``image_mean`` of a spectrogram is its mean spectrum.
+    ``zeros`` is the kind's neutral value, see :meth:`~dax_lightning.inputs.base.Input.neutral`. An input without space has no
+    other fill: a mean over places without neighbours means nothing. ``image_mean`` of a spectrogram is its mean spectrum.
 
     Raises:
         InputError: ``noise_floor`` for another kind than a spectrogram.

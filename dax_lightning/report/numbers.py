@@ -1,4 +1,4 @@
-"""The numbers of a page as tables for scripts: ``summary.csv`` and ``differences.csv``."""
+"""The numbers of a page as tables for scripts: ``means.csv`` and ``differences.csv``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +20,8 @@ def write_means(parts: Sequence[Part], metrics: Sequence[str], file: Path) -> No
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_means([], [], Path(folder, "summary.csv"))
-        ...     Path(folder, "summary.csv").read_text()
+        ...     write_means([], [], Path(folder, "means.csv"))
+        ...     Path(folder, "means.csv").read_text()
         'task,black_box,setting,explainer,metric,n,mean,low,high\\n'
     """
     lines = [

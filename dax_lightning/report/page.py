@@ -32,7 +32,7 @@ PLOTTED = 4  # metrics drawn against cost; the tables hold all
 def write_report(folder: Path) -> Path:
     """Write ``report.html`` into the folder of a run from its ``rows.csv`` and ``explanations/``; gives the page's path.
 
-    Its numbers go into ``summary.csv`` and ``differences.csv`` beside it.
+    Its numbers go into ``means.csv`` and ``differences.csv`` beside it.
 
     Raises:
         InputError: the folder has no readable ``rows.csv``.
@@ -95,7 +95,7 @@ def render(
     facts: dict[str, str],
     missing: dict[str, str] | None = None,
 ) -> Path:
-    """Fill the page's template and write it as ``folder/report.html``, with ``summary.csv`` and ``differences.csv``.
+    """Fill the page's template and write it as ``folder/report.html``, with ``means.csv`` and ``differences.csv``.
 
     Args:
         folder: where the page goes; a row's files lie in its subfolder ``job`` (the folder itself if that is empty).
@@ -124,7 +124,7 @@ def render(
     words |= {"tables": [_part_table(part, metrics, known) for part in parts] if compared else tables}
     words |= {"quality": cost_pictures(parts, _plotted(metrics, known)) if compared else _quality(chart, metrics)}
     comparison = compare(folder, parts, found, known)
-    write_means(parts, metrics, Path(folder, "summary.csv"))
+    write_means(parts, metrics, Path(folder, "means.csv"))
     write_differences(comparison.differences, Path(folder, "differences.csv"))
     words |= {"comparison": comparison, "paper": paper_table(asked_table(jobs), parts)}
     words |= {"warnings": warnings_by_text(found), "gallery": gallery(folder, found, maps=not comparison.grids)}

@@ -13,10 +13,10 @@ _NAMED = ("seed", "black_box", "explainer")  # a row's own columns name these
 
 
 def write_summary(folder: Path) -> Path:
-    """Gather a multirun's jobs into ``rows.csv`` and ``report.html`` in its folder; gives the page's path.
+    """Gather a multirun's jobs into ``summary.csv`` and ``report.html`` in its folder; gives the page's path.
 
-    ``rows.csv`` holds the rows of all jobs, with columns ``job`` and ``overrides`` before them. A job that left no rows is
-    listed on the page with the reason. The page's numbers are in ``summary.csv`` and ``differences.csv``, as those of a run.
+    ``summary.csv`` holds the rows of all jobs, with columns ``job`` and ``overrides`` before them. A job that left no rows is
+    listed on the page with the reason. The page's numbers are in ``means.csv`` and ``differences.csv``, as those of a run.
 
     Args:
         folder: holds a subfolder a job (``0``, ``1``, …), each with its ``rows.csv`` and ``.hydra/``.
@@ -30,12 +30,12 @@ def write_summary(folder: Path) -> Path:
         ...     Path(folder, "0").mkdir()
         ...     _ = Path(folder, "0", "rows.csv").write_text("task,case,explainer,status\\nphoto,cat,dax,ok\\n")
         ...     _ = write_summary(Path(folder))
-        ...     Path(folder, "rows.csv").read_text()
+        ...     Path(folder, "summary.csv").read_text()
         'job,overrides,task,case,explainer,status\\n0,,photo,cat,dax,ok\\n'
     """
     given = {job.name: overrides(job) for job in _jobs(folder)}
     raw, missing = _read(folder, given)
-    raw.to_csv(Path(folder, "rows.csv"), index=False, lineterminator="\n")
+    raw.to_csv(Path(folder, "summary.csv"), index=False, lineterminator="\n")
     shared = [item for item in next(iter(given.values())) if all(item in items for items in given.values())]
     own = {job: [item for item in items if item not in shared] for job, items in given.items()}
     rows = typed(raw)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,10 +20,11 @@ except ImportError:  # Windows
 _FREE = ("task.limit", "task.ids", "task.n")  # how many cases there are changes none of them
 _PACKAGES = ("dax-lightning", "torch", "torchvision", "timm", "pytorch-lightning", "scikit-image", "numpy", "scipy")
 _PACKAGES += ("scikit-learn", "shap", "shapiq", "captum", "openvino")  # some come with an extra only
+_PATHS = ("task.input", "task.masks", "task.root", "explainer.segmenter.path")
 
 
 def provenance(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What is needed to make an explanation again: the configuration, its hash, and versions.
+    """What is needed to make an explanation again: the configuration, its hash, the folder that paths start at, and versions.
 
     Example:
         >>> provenance({"seed": 0})["config_hash"] == provenance({"seed": 0})["config_hash"]
@@ -31,6 +33,7 @@ def provenance(config: Mapping[str, Any]) -> dict[str, Any]:
     versions = {name: _version(name) for name in _PACKAGES}
     return {
         "config": dict(config),
+        "cwd": os.getcwd(),
         "config_hash": hashlib.sha256(repr(config).encode()).hexdigest()[:16],
         "versions": {"python": platform.python_version(), **{name: v for name, v in versions.items() if v}},
     }
@@ -72,11 +75,20 @@ def _cpu() -> str:
     return next(iter(names), platform.processor() or platform.machine())
 
 
-def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides how a case is explained, as ``key: value``; where it was computed is left out."""
+def decisive(config: Mapping[str, Any], cwd: str | None = None) -> dict[str, Any]:
+    """What decides how a case is explained, as ``key: value``; where it was computed is left out.
+
+    Args:
+        config: the whole configuration.
+        cwd: the folder that paths start at, so that equal names of different files differ; ``None``: paths stay as they are.
+
+    Example:
+        >>> decisive({"task": {"input": "cat.png"}}, "/home/a")["task.input"]
+        '/home/a/cat.png'
+    """
     plain = json.loads(json.dumps({key: config.get(key) for key in ("task", "black_box", "explainer", "metrics")}))
     return {
-        key: value
+        key: os.path.abspath(os.path.join(cwd, os.path.expanduser(value))) if cwd and value and key in _PATHS else value
         for key, value in _leaves(plain, "")
         if key not in _FREE and key.rpartition(".")[2] not in ("device", "accelerator", "devices", "enable_progress_bar")
     }

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import logging
+import os
 import time
 import zipfile
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -174,7 +175,8 @@ class Benchmark:
                 changed.add((key, name))
             if facts is None:
                 continue
-            then, now = (decisive(config) for config in (facts["config"], self.configs.get(name, {})))
+            cwd = os.getcwd() if "cwd" in facts else None  # older runs did not save it
+            then, now = decisive(facts["config"], facts.get("cwd")), decisive(self.configs.get(name, {}), cwd)
             if (key, name) not in rows.done:  # it will be measured anew
                 then, now = ({k: v for k, v in all_.items() if not k.startswith("metrics")} for all_ in (then, now))
             then["black_box.weights"], now["black_box.weights"] = facts["black_box"], self.task.black_box.fingerprint

@@ -2,10 +2,12 @@
 
 import json
 import logging
+import math
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -65,8 +67,6 @@ class Outline:
                 filled = mask.decode(mask.merge(packed) if isinstance(packed, list) else packed)
         except (TypeError, ValueError) as error:
             raise InputError(f"the mask of a {self.name} is broken ({error}): copy the annotations again") from error
-        if filled.shape != (height, width):
-            raise InputError(f"the mask of a {self.name} has {filled.shape} pixels, wanted {(height, width)}: get it again")
         return filled
 
 
@@ -135,25 +135,49 @@ def _official(base: Path, file: Path) -> list[tuple[str, Annotated | InputError]
     folder = _folder(base, file.stem.removeprefix("instances_"))
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        images, categories, annotations = ([*content[key]] for key in ("images", "categories", "annotations"))
+        images, categories = ([*content[key]] for key in ("images", "categories"))
+        annotations = [*(content["annotations"] or ())]
     except (OSError, ValueError, KeyError, TypeError) as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{file} is no COCO instances file ({cause[:200]}): copy or download it again") from error
     skipped: Counter[str] = Counter()
-    names = {str(each["id"]): each["name"].lower() for each in categories if _has(each, id=str | int, name=str)}
-    skipped["classes without an id or a name"] = sum(not _has(each, id=str | int, name=str) for each in categories)
-    usable = [each for each in images if _has(each, id=str | int, file_name=str)]
+    names = {_key(each["id"]): each["name"].lower() for each in categories if _has(each, name=str)}
+    skipped["classes without an id or a name"] = sum(not _has(each, name=str) for each in categories)
+    usable = [each for each in images if _has(each, file_name=str)]
     skipped["images without an id or a file name"] = len(images) - len(usable)
-    outlines: dict[str, list[Outline]] = {str(image["id"]): [] for image in usable}
+    files: dict[str, str] = {}  # of each id
+    photos: dict[str, Annotated | InputError] = {}  # of each file
+    for image in usable:
+        identity, name = _key(image["id"]), image["file_name"]
+        if identity in files or name in photos:
+            skipped["images that are listed twice"] += 1
+        if files.setdefault(identity, name) not in photos:
+            photos[name] = _annotated(folder, image)
+    outlines: dict[str, list[Outline]] = {name: [] for name in photos}
     for annotation in annotations:
         try:
-            outlines[str(_get(annotation, "image_id"))].append(_outline(annotation, names, skipped))
+            name = files[_key(_get(annotation, "image_id"))]
+            outlines[name].append(_outline(annotation, names, photos[name], skipped))
         except KeyError:
             skipped["annotations of an image that is not listed"] += 1
         except _Unusable as reason:
             skipped[f"annotations {reason}"] += 1
     _warn(file, skipped)
-    return [(Path(image["file_name"]).stem, _annotated(folder, image, outlines[str(image["id"])])) for image in usable]
+    return [(Path(name).stem, _with(photo, outlines[name])) for name, photo in photos.items()]
+
+
+def _with(photo: Annotated | InputError, outlines: list[Outline]) -> Annotated | InputError:
+    return photo if isinstance(photo, InputError) else replace(photo, outlines=tuple(outlines))
+
+
+def _key(identity: Any) -> str:
+    """An id as text; those that are equal as numbers are equal: 1, 1.0, "1" and "1.0". Empty: it is none."""
+    if isinstance(identity, float) and math.isfinite(identity):
+        identity = int(identity) if identity.is_integer() else str(identity)
+    if not isinstance(identity, int | str):
+        return ""
+    number = re.fullmatch(r"(-?)0*(\d+)(\.0*)?", str(identity))
+    return number[1] + number[2] if number else str(identity)
 
 
 class _Unusable(Exception):
@@ -166,8 +190,13 @@ def _warn(file: Path, skipped: Counter[str]) -> None:
         _log.warning("%s: what can't be used was left out: %s", file, ", ".join(reasons))
 
 
-def _has(thing: Any, **types: Any) -> bool:
-    return isinstance(thing, dict) and all(isinstance(thing.get(key), kind) for key, kind in types.items())
+def _has(thing: Any, **types: type) -> bool:
+    """Whether it is an object of JSON with an id and values of these types."""
+    return (
+        isinstance(thing, dict)
+        and _key(thing.get("id")) != ""
+        and all(isinstance(thing.get(key), kind) for key, kind in types.items())
+    )
 
 
 def _get(annotation: Any, key: str) -> Any:
@@ -176,29 +205,31 @@ def _get(annotation: Any, key: str) -> Any:
     return annotation.get(key)
 
 
-def _annotated(folder: Path, image: dict[str, Any], outlines: list[Outline]) -> Annotated | InputError:
-    """A photograph; where its size is not written, the file tells it."""
+def _annotated(folder: Path, image: dict[str, Any]) -> Annotated | InputError:
+    """A photograph without its outlines; where its size is not written, the file tells it."""
     file, width, height = folder / image["file_name"], image.get("width"), image.get("height")
     try:
         if not (isinstance(width, int) and isinstance(height, int) and min(width, height) > 0):
             width, height = size_of(file)
-        return Annotated(file, (width, height), tuple(outlines))
+        return Annotated(file, (width, height), ())
     except InputError as error:
         return error
 
 
-def _outline(annotation: dict[str, Any], names: dict[str, str], skipped: Counter[str]) -> Outline:
-    name = names.get(str(annotation.get("category_id")))
+def _outline(annotation: dict[str, Any], names: dict[str, str], photo: Annotated | InputError, skipped: Counter[str]) -> Outline:
+    name = names.get(_key(annotation.get("category_id")))
     drawn, box = annotation.get("segmentation"), annotation.get("bbox")
     if name is None:
         raise _Unusable("of a class that is not listed")
-    crowd = bool(annotation.get("iscrowd", 0))
+    crowd, lacking = bool(annotation.get("iscrowd", 0)), "without a mask"
     if isinstance(drawn, dict) and _whole(drawn):
-        return Outline(name, runs=drawn, crowd=crowd)
+        if isinstance(photo, InputError) or drawn["size"] == [*reversed(photo.size)]:
+            return Outline(name, runs=drawn, crowd=crowd)
+        lacking = "with a mask of another size than their image"
     polygons = tuple(tuple(map(float, polygon)) for polygon in drawn if _is_polygon(polygon)) if isinstance(drawn, list) else ()
     if polygons:
         return Outline(name, polygons, crowd=crowd)
-    skipped["annotations without a mask (their boxes are left out of the truth)"] += 1
+    skipped[f"annotations {lacking} (their boxes are left out of the truth)"] += 1
     if not _is_numbers(box) or len(box) != 4:
         return Outline(name)  # it is somewhere: its class gives no case here
     left, top, width, height = map(float, box)

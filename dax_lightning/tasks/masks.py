@@ -187,7 +187,7 @@ def found(given: str, suffixes: Sequence[str], setting: str = "input") -> list[P
     if not wanted:
         kind = "folder" if path.is_dir() else "glob"
         raise InputError(f"{setting} {given} is a {kind} without {what}: wanted files ending in {' '.join(suffixes)}")
-    return _each_once(sorted(wanted, key=_natural))
+    return _each_once(sorted(wanted, key=_natural), by_name=setting == "masks")
 
 
 def _matches(pattern: str) -> Iterator[Path]:
@@ -219,12 +219,16 @@ def _folders(top: Path) -> Iterator[Path]:
             links += [path for path in below if path.is_symlink()]
 
 
-def _each_once(files: Sequence[Path]) -> list[Path]:
-    """A file that a glob meets again, through a linked folder, counts once, by the path with the fewest links."""
+def _each_once(files: Sequence[Path], by_name: bool) -> list[Path]:
+    """A file that is met again, through a link to it or to its folder, counts once, by the path with the fewest links.
+
+    ``by_name``: but links of several names count each, as those of pictures that share a mask.
+    """
+    own = {file: file.parent.resolve() / file.name if by_name else file.resolve() for file in files}
     first: dict[Path, Path] = {}
     for file in sorted(files, key=lambda file: (file.resolve() != file.absolute(), len(file.parts))):
-        first.setdefault(file.parent.resolve() / file.name, file)
-    return [file for file in files if first[file.parent.resolve() / file.name] is file]
+        first.setdefault(own[file], file)
+    return [file for file in files if first[own[file]] is file]
 
 
 def _natural(file: Path) -> list[tuple[int, str]]:

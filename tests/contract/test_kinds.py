@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 
+from dax_lightning.black_box import ImageInput
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.base import KINDS as KNOWN
 from dax_lightning.explainers.dax import CnnStudent, CounterfactualLoss, Dax, Learner, SparseLoss, Training, lightning_trainer
@@ -24,7 +25,7 @@ from dax_lightning.segment.grid import Grid
 from dax_lightning.segment.mosaic import Mosaic
 from dax_lightning.segment.time import Time
 from dax_lightning.segment.tokens import Tokens
-from dax_lightning.testing import KINDS, toy_box, toy_input
+from dax_lightning.testing import KINDS, HalvesModel, ToyBox, toy_box, toy_input
 from tests.contract.test_explainers import EXPLAINERS, class_of
 
 QUICK = Training(lightning_trainer(max_epochs=6))
@@ -143,18 +144,26 @@ def test_small_photographs_work_by_default(side, channels):
     """Quick shift finds a single segment in many of these; others don't."""
     from skimage.data import astronaut
 
-    from dax_lightning.black_box import ImageInput
-    from dax_lightning.testing import HalvesModel, ToyBox
-
     picture = torch.from_numpy(astronaut()[: 4 * side : 4, : 4 * side : 4] / 255).float().permute(2, 0, 1)[:channels]
     input = ImageInput((side, side), channels=channels)
     made = MosaicDax(ToyBox(HalvesModel(input), input), training=QUICK, min_steps=20, q=300).explain(picture, 0)
     assert made.saliency.shape == (side, side)
 
 
-def test_too_many_segments_are_told_before_any_query():
+@pytest.mark.parametrize("name", [*ON_SEGMENTS, *ON_MOSAICS, *WITH_SPACE])
+def test_too_many_segments_of_ones_own_are_told_before_any_query(name):
+    """Tables of their square would fill the memory."""
+    input = ImageInput((65, 65))
+    box = ToyBox(HalvesModel(input), input)
+    make = {**ON_SEGMENTS, **ON_MOSAICS, **WITH_SPACE}[name]
+    with pytest.raises(InputError, match=r"^\d+ segments: wanted at most 4096; choose a coarser segmenter"):
+        make(box, q=10_000).explain(torch.rand(3, 65, 65), 0, segments=torch.arange(65 * 65).view(65, 65))
+    assert box.seen == 0
+
+
+def test_too_many_segments_in_all_partitions_are_told_before_any_query():
     box = toy_box("RGB")
     for make in (MosaicDax, RidgeOnMosaic):
-        with pytest.raises(InputError, match=r"segments in all partitions: wanted at most"):
+        with pytest.raises(InputError, match=r"5120 segments: wanted at most 4096; choose"):
             make(box, Mosaic(Grid(32, 32), [Grid(32, 32)] * 4, [])).explain(toy_input("RGB"), 0)
     assert box.seen == 0

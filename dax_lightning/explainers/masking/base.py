@@ -14,6 +14,7 @@ from dax_lightning.explainers.base import PLANES, Explainer, check_whole
 from dax_lightning.game.base import TargetSpace, check_space, in_space, removed_of
 
 ImageFill = Literal["zeros", "image_mean", "blur"]
+FEWEST = 2  # cells a side of a grid whose cells are compared
 
 
 class MaskExplainer(Explainer):
@@ -101,13 +102,14 @@ def check_fill(fill: str) -> None:
         raise InputError(f"explainer.fill={fill}: choose one of {', '.join(get_args(ImageFill))}")
 
 
-def check_cells(cells: int, x: Float[Tensor, "c h w"]) -> None:
-    """Raise an InputError unless ``x`` is at least ``cells`` places high and wide."""
-    if cells > min(x.shape[1:]):
-        size, fitting = " x ".join(str(side) for side in x.shape[1:]), max(1, min(x.shape[1:]) // 2)
+def check_cells(cells: int, x: Float[Tensor, "c h w"], least: int) -> None:
+    """Raise an InputError unless ``x`` is at least ``cells`` places high and wide; ``least``: the fewest cells a side."""
+    shorter = min(x.shape[1:])
+    if cells > shorter:
+        size = " x ".join(str(side) for side in x.shape[1:])
+        fitting = f"explainer.cells={max(least, shorter // 2)}" if shorter >= least else "explainer=occlusion"
         raise InputError(
-            f"explainer.cells={cells} for an input of {size}: wanted no more cells a side than places; try "
-            f"explainer.cells={fitting}"
+            f"explainer.cells={cells} for an input of {size}: wanted no more cells a side than places; try {fitting}"
         )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.base import Found
-from dax_lightning.explainers.masking.base import ImageFill, MaskExplainer, check_cells, upsampled
+from dax_lightning.explainers.masking.base import FEWEST, ImageFill, MaskExplainer, check_cells, upsampled
 from dax_lightning.game.base import TargetSpace, same_answers
 
 _BLOCK = 512  # rows of the kernel matrix in memory at once
@@ -49,13 +49,13 @@ class Hsic(MaskExplainer):
         seed: int = 0,
     ):
         super().__init__(black_box, q, fill, targets, seed)
-        if cells < 2:
-            raise InputError(f"explainer.cells={cells}: it must be at least 2")
+        if cells < FEWEST:
+            raise InputError(f"explainer.cells={cells}: it must be at least {FEWEST}")
         self.cells = cells
 
     def rows_needed(self, x: Float[Tensor, "c *space"]) -> int:
         """See :class:`Explainer`."""
-        check_cells(self.cells, x)
+        check_cells(self.cells, x, FEWEST)
         return self.q
 
     def _explain(

@@ -63,7 +63,7 @@ class Rise(MaskExplainer):
 
     def rows_needed(self, x: Float[Tensor, "c *space"]) -> int:
         """See :class:`Explainer`."""
-        check_cells(self.cells, x)
+        check_cells(self.cells, x, least=1)
         return self.q
 
     def _explain(

@@ -11,7 +11,8 @@ from torch import Tensor
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.base import Found
-from dax_lightning.explainers.masking.base import ImageFill, MaskExplainer, check_cells, upsampled
+from dax_lightning.explainers.masking.base import FEWEST, ImageFill, MaskExplainer, check_cells, upsampled
+from dax_lightning.explainers.segments import check_size
 from dax_lightning.game.base import TargetSpace, same_answers
 
 
@@ -51,8 +52,9 @@ class Sobol(MaskExplainer):
         seed: int = 0,
     ):
         super().__init__(black_box, q, fill, targets, seed)
-        if cells < 2:
-            raise InputError(f"explainer.cells={cells}: it must be at least 2")
+        if cells < FEWEST:
+            raise InputError(f"explainer.cells={cells}: it must be at least {FEWEST}")
+        check_size(cells**2, "lower explainer.cells")
         self.cells = cells
         self.designs = (q - 1) // (cells**2 + 2)
         if self.designs < 1:
@@ -62,7 +64,7 @@ class Sobol(MaskExplainer):
 
     def rows_needed(self, x: Float[Tensor, "c *space"]) -> int:
         """See :class:`Explainer`."""
-        check_cells(self.cells, x)
+        check_cells(self.cells, x, FEWEST)
         return 1 + self.designs * (self.cells**2 + 2)
 
     def _explain(

@@ -21,7 +21,8 @@ from dax_lightning.explainers.dax.networks import MlpStudent
 from dax_lightning.explainers.mosaic.copies import Copies, averaged_within, kept_minus_removed, standardised
 from dax_lightning.explainers.mosaic.cut import Cut
 from dax_lightning.explainers.mosaic.profile import MosaicTargets, check_targets, learnable
-from dax_lightning.explainers.mosaic.ridge import additive, bounded, check_size
+from dax_lightning.explainers.mosaic.ridge import additive, bounded
+from dax_lightning.explainers.segments import check_size
 from dax_lightning.game.base import Game, TargetSpace, in_space, removed_of
 from dax_lightning.game.fill import Fill, check_fill
 from dax_lightning.game.subsets import MIXED, Perturber, level_of
@@ -208,7 +209,7 @@ class MosaicDax(Distiller):
     def _data(self, x: Tensor, target: int, generator: torch.Generator, segments: Tensor | None) -> PerturbationDataModule:
         unit = self.black_box.input.unit(x)
         levels = self.mosaic(unit, segments)
-        check_size(levels)
+        check_size(int(levels.max()) + 1)
         self._check_q(int(level_of(levels, x).bincount().min()))
         chosen = partial(learnable, levels=levels, targets=self.targets)
         data = self._data_of(x, levels, target, generator, colours=False, learnable=chosen)

@@ -3,27 +3,10 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dax_lightning.errors import InputError
 from dax_lightning.explainers.mosaic.copies import Copies, centred, groups, shares_of_group
-
-MOST_SEGMENTS = 4096  # in all partitions: the regression holds square matrices of them, 128 MiB each
-
-
-def check_size(levels: Int[Tensor, "p *space"]) -> None:
-    """Refuse a mosaic of more than :data:`MOST_SEGMENTS` segments.
-
-    Example:
-        >>> check_size(torch.tensor([[0, 5000]]))
-        Traceback (most recent call last):
-            ...
-        dax_lightning.errors.InputError: 5001 segments in all partitions: wanted at most 4096; choose coarser segmenters
-    """
-    count = int(levels.max()) + 1
-    if count > MOST_SEGMENTS:
-        raise InputError(f"{count} segments in all partitions: wanted at most {MOST_SEGMENTS}; choose coarser segmenters")
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from dax_lightning.explainers.base import Found
 from dax_lightning.explainers.mosaic.copies import Copies, averaged_within, kept_minus_removed
 from dax_lightning.explainers.mosaic.cut import Cut
 from dax_lightning.explainers.mosaic.profile import MosaicTargets, check_targets, learnable
-from dax_lightning.explainers.mosaic.ridge import additive, check_size
-from dax_lightning.explainers.segments import SegmentExplainer
+from dax_lightning.explainers.mosaic.ridge import additive
+from dax_lightning.explainers.segments import SegmentExplainer, check_size
 from dax_lightning.explainers.surrogate.lime import weighted_ridge
 from dax_lightning.game.base import ask, game_of, same_answers
 from dax_lightning.game.subsets import MIXED, Perturber
@@ -76,7 +76,7 @@ class OnMosaic(SegmentExplainer):
     ) -> Found:
         unit = self.black_box.input.unit(x)
         levels = self.mosaic(unit, segments)
-        check_size(levels)
+        check_size(int(levels.max()) + 1)
         outlined = self.mosaic.outlined(unit, levels) if self.averaged else levels
         answers = ask(game_of(self.black_box, x, levels, self.perturber), self.perturber, target, self.q, generator)
         learned, score = learnable(answers, levels, self.targets), answers.probability[0].item()

@@ -6,8 +6,10 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from shapiq.approximator import KernelSHAP, PermutationSamplingSV
 from shapiq.approximator.base import Approximator
+from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import InputError
@@ -22,6 +24,7 @@ _ESTIMATORS: dict[str, Callable[[int, int], Approximator]] = {  # (players, seed
     "kernel_shap": lambda n, seed: KernelSHAP(n, pairing_trick=True, random_state=seed),
     "permutation": lambda n, seed: PermutationSamplingSV(n, random_state=seed),
 }
+_MOST = 1000  # segments of a regression: the numbers of sets that the library counts overflow a float64 from about 1020 on
 
 
 class Shapley(SegmentShapley):
@@ -70,6 +73,16 @@ class Shapley(SegmentShapley):
         if approximator not in get_args(Estimator):
             raise InputError(f"explainer.approximator={approximator}: choose one of {', '.join(get_args(Estimator))}")
         self.approximator: Estimator = approximator
+
+    def _parts(self, x: Tensor, segments: Tensor | None) -> Int[Tensor, "*space"]:
+        parts = super()._parts(x, segments)
+        count = int(parts.max()) + 1
+        if count > _MOST and self.approximator != "permutation":
+            raise InputError(
+                f"{count} segments: explainer.approximator={self.approximator} takes at most {_MOST}; choose a coarser segmenter "
+                "or explainer.approximator=permutation"
+            )
+        return parts
 
     def _values(self, payoff: Payoff, generator: torch.Generator) -> np.ndarray:
         seed = int(torch.randint(2**31, (), generator=generator))
