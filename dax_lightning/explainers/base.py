@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
-from dax_lightning.errors import BudgetExceeded, InputError
+from dax_lightning.errors import BudgetExceeded, InputError, whole
 from dax_lightning.types import Case, Explanation, Sound
 
 KINDS = ("image", "spectrogram", "wave", "text", "table")
@@ -69,7 +69,7 @@ class Explainer(ABC):
                 f"explainer={self.name} takes {', '.join(self.kinds)}, and this model takes a {black_box.input.kind}: choose one "
                 "that asks about segments, such as explainer=dax, lime or shap"
             )
-        self.black_box, self.seed = black_box, seed
+        self.black_box, self.seed = black_box, whole("seed", seed)
 
     budget: int | None = None
 
@@ -254,6 +254,9 @@ def consecutive(segments: Shaped[Tensor, "*space"] | Shaped[np.ndarray, "*space"
         >>> consecutive(np.array([[7, 3]]), torch.zeros(3, 1, 2)).tolist()
         [[1, 0]]
     """
+    if not isinstance(segments, Tensor | np.ndarray):
+        name = type(segments).__name__
+        raise InputError(f"segments are a {name}, wanted a tensor or an array of the input's size: try numpy.array(segments)")
     if tuple(segments.shape) != tuple(x.shape[1:]):
         raise InputError(f"segments of shape {tuple(segments.shape)}, wanted the input's {tuple(x.shape[1:])}")
     ids = torch.as_tensor(segments).detach().cpu()
