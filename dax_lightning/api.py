@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dax_lightning.black_box import BlackBox, from_function, from_torch
-from dax_lightning.errors import InputError
-from dax_lightning.explainers.base import Explainer, check_whole
+from dax_lightning.errors import InputError, whole
+from dax_lightning.explainers.base import Explainer
 from dax_lightning.inputs.base import Input
 from dax_lightning.types import Explanation
 
@@ -59,7 +59,7 @@ def explain(
     make = _method(method)
     wanted = {"q": 1000 if q is None else q, "seed": 0 if seed is None else seed}
     for name, value in wanted.items():
-        check_whole(name, value)
+        whole(name, value)
     box = _black_box(model, size)
     known = inspect.signature(make).parameters
     return _explained(make(box, **{name: value for name, value in wanted.items() if name in known}), image, target)

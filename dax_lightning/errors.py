@@ -1,5 +1,8 @@
 """The errors a user can mend: one line that says what was wanted, what came and what to do."""
 
+import operator
+from typing import Any
+
 
 class InputError(ValueError):
     """What the user gave can't be used; the message is one line and names the remedy.
@@ -36,3 +39,26 @@ class BudgetExceeded(InputError):
 
 class ModelError(InputError):
     """The black box gave something that is not a table of class scores, such as NaN or a wrong shape."""
+
+
+def whole(setting: str, value: Any) -> int:
+    """A whole number as an ``int``, whatever integer type it came in, such as NumPy's.
+
+    Raises:
+        InputError: it is none.
+
+    Example:
+        >>> import numpy as np
+        >>> whole("q", np.int64(5))
+        5
+        >>> whole("q", 0.5)
+        Traceback (most recent call last):
+            ...
+        dax_lightning.errors.InputError: q=0.5 is a float, wanted a whole number
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError as error:
+        raise InputError(f"{setting}={value!r} is a {type(value).__name__}, wanted a whole number") from error

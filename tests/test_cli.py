@@ -254,12 +254,12 @@ def test_a_metric_that_fails_costs_no_other_case(run, album, monkeypatch):
         ("black_box.outputs=scores", "black_box.outputs=scores is text, wanted one of probabilities, logits"),
         ("black_box.rows=jax", "black_box.rows=jax is text, wanted one of torch, numpy, numpy_channels_last"),
         ("black_box.rows=left", "black_box.rows=left is text, wanted one of torch, numpy"),
-        ("black_box.batch_size=0", "black_box.batch_size=0: it must be at least 1"),
+        ("black_box.batch_size=0", "batch_size=0: it must be at least 1"),
         (
             "segmenter.rows=1 segmenter.columns=1",
             "1 x 1 is a single segment; at least 2 are needed: try rows=8, columns=8 .segmenter.rows=8 segm",
         ),
-        ("target=cat", "target='cat': this black box has no class names, give an id"),
+        ("target=cat", "target='cat': this black box has no class names: give an id"),
         ("target=-1", "target=-1 is no class"),
         ("black_box.function=tests.functions.none", "black_box.function=tests.functions.none can't be imported"),
         ("black_box.function=tests.functions.number", "is a int, wanted a function"),
@@ -349,7 +349,7 @@ def test_typos_are_told_before_weights_are_read(run, photo, tmp_path):
 def test_unreadable_weights(run, photo, tmp_path):
     (tmp_path / "noise.pth").write_bytes(np.random.default_rng(0).bytes(3000))
     box = ["black_box=timm", "black_box.model=test_resnet", f"black_box.weights={tmp_path / 'noise.pth'}"]
-    run.refused("noise.pth can't be read as a state dict .*wanted .safetensors, or .pth by torch.save", photo, box=box)
+    run.refused("noise.pth can't be read as a state dict .*wanted .safetensors, or a .pth by torch.save", photo, box=box)
     run.refused("black_box.model has no value: give black_box.model=VALUE", photo, box=["black_box=timm"])
 
 

@@ -71,6 +71,42 @@ def test_what_is_no_text_stays_what_it_is():
     assert with_short_cuts(["hydra.run.dir=out/${q}"]) == ["hydra.run.dir=out/${q}"]
 
 
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        ("[猫,été]", ["猫", "été"]),
+        ("[10,1]", ["10", "1"]),
+        ("[true,null,1e5]", ["true", "null", "1e5"]),
+        ("""["ram, tup", 'a\\'b' ,hot dog,jack-o'-lantern, 3 ]""", ["ram, tup", "a'b", "hot dog", "jack-o'-lantern", "3"]),
+        ("[${x},a(b)=c]", ["${x}", "a(b)=c"]),
+        ("['x[1]',b]", ["x[1]", "b"]),
+        ("[]", []),
+    ],
+)
+def test_names_in_a_list_of_classes_stay_text(written, names):
+    assert list(read(f"black_box.classes={written}")) == names
+
+
+def test_a_sweep_over_lists_of_classes_is_hydras():
+    assert with_short_cuts(["-m", "black_box.classes=[a,b],[c,d]"])[1] == "black_box.classes=[a,b],[c,d]"
+
+
+def test_a_name_that_a_run_printed_is_that_class(run: Command, photo):
+    for classes in ("[猫,été,10]", "[10,1,true]", "[crane,1e5,'a, b']"):
+        for target in ("0", "1", "2"):
+            run.folder = run.folder.with_name(f"{classes}{target}".replace(" ", ""))
+            assert run(photo, f"black_box.classes={classes}", f"target=id:{target}", settings=QUICK) == 0
+            (row,) = run.rows()
+            run.folder = run.folder.with_name(f"{classes}{target} by name")
+            assert run(photo, f"black_box.classes={classes}", f"target={row['target_name']}", settings=QUICK) == 0, run.err
+            assert run.rows()[0]["target"] == row["target"] == target
+
+
+def test_a_name_of_two_classes_is_refused_with_both_ids(run: Command, photo):
+    told = r"target='crane' names the classes \[0, 2\]: give one of these ids"
+    run.refused(told, photo, "black_box.classes=[crane,dog,crane]", "target=crane", settings=[*GRID, "explainer=lime"])
+
+
 def test_a_sweep_over_names_has_its_commas(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     swept = with_short_cuts(["-m", "input=a.jpg,2024", "target=1,2", "task=files"])

@@ -46,7 +46,7 @@ def test_a_rate_that_is_not_known_is_told():
         Time(seconds=0.2)(torch.zeros(1, 100))
     with pytest.raises(InputError, match=r"segmenter.seconds=0: wanted seconds over 0"):
         Time(seconds=0.0)
-    with pytest.raises(InputError, match=r"5 tiles above each other for 4 bands: try segmenter.bands=4"):
+    with pytest.raises(InputError, match=r"5 tiles above each other for 4 bands: try bands=4"):
         Tiles(bands=5, step=0.1)(torch.zeros(1, 4, 20))
 
 

@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, overload
 
@@ -18,7 +17,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox, Meter
-from dax_lightning.errors import BudgetExceeded, InputError
+from dax_lightning.errors import BudgetExceeded, InputError, whole
 from dax_lightning.types import Case, Explanation, Sound
 
 KINDS = ("image", "spectrogram", "wave", "text", "table")
@@ -70,8 +69,7 @@ class Explainer(ABC):
                 f"explainer={self.name} takes {', '.join(self.kinds)}, and this model takes a {black_box.input.kind}: choose one "
                 "that asks about segments, such as explainer=dax, lime or shap"
             )
-        check_whole("seed", seed)
-        self.black_box, self.seed = black_box, seed
+        self.black_box, self.seed = black_box, whole("seed", seed)
 
     budget: int | None = None
 
@@ -238,19 +236,6 @@ class Explainer(ABC):
         return self.black_box.target(target)
 
 
-def check_whole(name: str, value: Any) -> None:
-    """Raise an InputError unless it is a whole number.
-
-    Example:
-        >>> check_whole("q", 2.5)
-        Traceback (most recent call last):
-        ...
-        dax_lightning.errors.InputError: q=2.5 is a float, wanted a whole number
-    """
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise InputError(f"{name}={value!r} is a {type(value).__name__}, wanted a whole number")
-
-
 def seed_of(seed: int, x: Tensor) -> int:
     """One seed for each (seed, input), so that the order of the cases never matters, and all targets see the same copies.
 
@@ -275,6 +260,9 @@ def consecutive(segments: Shaped[Tensor, "*space"] | Shaped[np.ndarray, "*space"
         >>> consecutive(np.array([[7, 3]]), torch.zeros(3, 1, 2)).tolist()
         [[1, 0]]
     """
+    if not isinstance(segments, Tensor | np.ndarray):
+        name = type(segments).__name__
+        raise InputError(f"segments are a {name}, wanted a tensor or an array of the input's size: try numpy.array(segments)")
     if tuple(segments.shape) != tuple(x.shape[1:]):
         raise InputError(f"segments of shape {tuple(segments.shape)}, wanted the input's {tuple(x.shape[1:])}")
     ids = torch.as_tensor(segments).detach().cpu()

@@ -6,8 +6,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox, Meter
-from dax_lightning.errors import InputError
-from dax_lightning.explainers.base import Explainer, check_whole
+from dax_lightning.errors import InputError, whole
+from dax_lightning.explainers.base import Explainer
 from dax_lightning.game.subsets import Perturber
 from dax_lightning.segment.base import Segmenter
 from dax_lightning.segment.default import Default
@@ -60,7 +60,7 @@ class SegmentExplainer(Explainer):
         seed: int = 0,
     ):
         super().__init__(black_box, seed)
-        check_whole("q", q)
+        q = whole("q", q)
         if q < self.fewest:
             raise InputError(f"q={q} copies asked for; wanted at least {self.fewest}, and some for each segment: try q=1000")
         self.segmenter = (segmenter or Default()).on(black_box.input)

@@ -252,7 +252,9 @@ class IoUWrongLabel(Metric):
         if case.wrong is None:
             return None
         saliency = given(explainer).explain_case(case, case.wrong).saliency
-        return iou(over_time(saliency) if self.of_time else saliency, _truth(case), case.ignore, self.k)
+        if self.of_time:
+            return iou(over_time(saliency), over_time(_truth(case).float()) > 0, case.ignore, self.k)
+        return iou(saliency, _truth(case), case.ignore, self.k)
 
 
 @dataclass(frozen=True)

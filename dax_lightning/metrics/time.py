@@ -1,6 +1,6 @@
 """Measures over time alone, and against what else is known of each place."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from torch import Tensor
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.base import Explainer
 from dax_lightning.metrics.base import Measured, Metric
-from dax_lightning.metrics.localisation import over_time
+from dax_lightning.metrics.localisation import IoU, over_time
 from dax_lightning.types import Case, Explanation
 
 
@@ -31,9 +31,18 @@ class OverTime(Metric):
         (0.5, 1.0)
     """
 
-    metric: Metric
+    metric: Metric = field(default_factory=IoU)
     layer: str | None = None
-    needs_truth: ClassVar[bool] = False  # the metric itself says
+
+    @property
+    def needs_truth(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] -- the metric's own
+        """As the metric does; with a layer always."""
+        return self.metric.needs_truth or self.layer is not None
+
+    @property
+    def needs_explainer(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] -- the metric's own
+        """As the metric does."""
+        return self.metric.needs_explainer
 
     @property
     def higher_is_better(self) -> bool | None:  # pyright: ignore[reportIncompatibleVariableOverride] -- the metric's own
@@ -62,15 +71,16 @@ class LayerShare(Metric):
 
     Example:
         >>> import torch
+        >>> case = Case("a", torch.zeros(1, 2), 0, torch.tensor([True, False]), layers={"own_power": torch.tensor([0.75, 0.25])})
         >>> made = Explanation(torch.tensor([1.0, 0.0]), target=0, score=1.0, queries=1, seconds=0.0)
-        >>> LayerShare("own_power", 0.5)(Case("a", torch.zeros(1, 2), 0, layers={"own_power": torch.tensor([0.75, 0.25])}), made)
+        >>> LayerShare("own_power", 0.5)(case, made)
         0.75
     """
 
     layer: str = "own_power"
     share: float = 0.1
     higher_is_better: ClassVar[bool | None] = True
-    needs_truth: ClassVar[bool] = False
+    needs_truth: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
@@ -94,14 +104,15 @@ class LayerMass(Metric):
 
     Example:
         >>> import torch
+        >>> case = Case("a", torch.zeros(1, 2), 0, torch.tensor([True, False]), layers={"own_power": torch.tensor([0.75, 0.25])})
         >>> made = Explanation(torch.tensor([1.0, 0.0]), target=0, score=1.0, queries=1, seconds=0.0)
-        >>> LayerMass("own_power")(Case("a", torch.zeros(1, 2), 0, layers={"own_power": torch.tensor([0.75, 0.25])}), made)
+        >>> LayerMass("own_power")(case, made)
         0.75
     """
 
     layer: str = "own_power"
     higher_is_better: ClassVar[bool | None] = True
-    needs_truth: ClassVar[bool] = False
+    needs_truth: ClassVar[bool] = True
 
     def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float | None:
         if self.layer not in case.layers:

@@ -69,6 +69,7 @@ _TEXT = {  # paths and names: read as they are written, whatever Hydra's grammar
     ),
     *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"),
 }
+_ITEM = r"""\s*(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s"'\[\],][^\[\],]*)\s*"""  # of a list: in quotes, or without a comma
 _PAPERS = ("v1", "v2", "v3")  # losses of the paper's DAX
 
 
@@ -106,8 +107,8 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
     """The arguments as Hydra reads them.
 
     ``input=FILE`` alone means ``task=files input=FILE``; ``-m`` may stand anywhere. Paths and names are text: what Hydra's
-    grammar would read as something else gets quotes. With ``-m`` a comma separates values, unless a file has that name. A value
-    in quotes of its own, ``null`` where no such file is, and a list in brackets stay as they are.
+    grammar would read as something else gets quotes, and so does each name in a list of classes. With ``-m`` a comma separates
+    values, unless a file has that name. A value in quotes of its own, and ``null`` where no such file is, stay as they are.
 
     Raises:
         InputError: a setting with dashes before it, ``ids`` for a task that has none, DAX-Mosaic with a loss of the paper's, or
@@ -116,8 +117,8 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
     Example:
         >>> with_short_cuts(["input=a.jpg,cat (1).jpg", "-m", "q=500,1000"])
         ['-m', 'task=files', "input=a.jpg,'cat (1).jpg'", 'q=500,1000']
-        >>> with_short_cuts(["data=2012", "target=ram, tup"])
-        ["data='2012'", "target='ram, tup'"]
+        >>> with_short_cuts(["data=2012", "target=ram, tup", "black_box.classes=[cat,10]"])
+        ["data='2012'", "target='ram, tup'", "black_box.classes=[cat,'10']"]
     """
     given = {key.lstrip("+"): value for key, _, value in (argument.partition("=") for argument in arguments)}
     for argument, key in ((argument, argument.partition("=")[0]) for argument in arguments):
@@ -422,12 +423,19 @@ def _as_text(argument: str, swept: bool) -> str:
         return argument
     if not _is_file(value):
         own = value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1
+        if name == "black_box.classes" and re.fullmatch(rf"\[{_ITEM}(,{_ITEM})*\]", value):
+            items = re.findall(rf"{_ITEM}(?=,|\]$)", value[1:])
+            return f"{key}=[{','.join(_one_item(name, item.strip()) for item in items)}]"
         listed = value.startswith("[") and value.endswith("]") and name == "black_box.classes"
         if own or listed or value == "null" or (swept and re.fullmatch(r"\w+\(.*\)", value)):
             return argument
         if swept and "," in value and not any(quote in value for quote in ("'", '"')):
             return f"{key}=" + ",".join(_one_text(name, one.strip()) for one in value.split(","))
     return f"{key}={_one_text(name, value)}"
+
+
+def _one_item(name: str, item: str) -> str:
+    return item if item[0] in ("'", '"') else _one_text(name, item)
 
 
 def _one_text(name: str, value: str) -> str:

@@ -52,7 +52,7 @@ def help_text() -> str:
     """The help page.
 
     Example:
-        >>> "grid, quickshift" in help_text()
+        >>> "grid, onsets, quickshift" in help_text()
         True
     """
     groups = sorted(folder for folder in conf_folder().iterdir() if folder.is_dir())

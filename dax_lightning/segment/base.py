@@ -6,6 +6,7 @@ Every segmenter gives a partition: an integer map of the input's space, ids 0 to
 import hashlib
 from abc import ABC, abstractmethod
 from math import inf, isfinite
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, final
 
@@ -116,7 +117,7 @@ def check_count(key: str, value: Any, least: int) -> None:
     Example:
         >>> check_count("rows", 2, least=1)
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise InputError(f"segmenter.{key}={value!r}; wanted a whole number of at least {least}")
 
 
@@ -126,8 +127,8 @@ def check_number(key: str, value: Any, least: Number = -inf, above: Number = -in
     Example:
         >>> check_number("ratio", 0.5, least=0, most=1)
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-    if not number or value < least or value <= above or value > most:
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else inf
+    if not (isfinite(number) and least <= number <= most and number > above):
         limits = (("at least", least), ("above", above), ("at most", most))
         wanted = " and ".join(f"{word} {limit}" for word, limit in limits if isfinite(limit))
         raise InputError(f"segmenter.{key}={value!r}; wanted a number {wanted}")

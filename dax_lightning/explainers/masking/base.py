@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
-from dax_lightning.errors import InputError
-from dax_lightning.explainers.base import PLANES, Explainer, check_whole
+from dax_lightning.errors import InputError, whole
+from dax_lightning.explainers.base import PLANES, Explainer
 from dax_lightning.game.base import TargetSpace, check_space, in_space, removed_of
 
 ImageFill = Literal["zeros", "image_mean", "blur"]
@@ -34,7 +34,7 @@ class MaskExplainer(Explainer):
         super().__init__(black_box, seed)
         check_space(targets)
         check_fill(fill)
-        check_whole("q", q)
+        q = whole("q", q)
         if q < 3:
             raise InputError(f"q={q} rows for explainer={self.name}: wanted the input and at least 2 masks; try q=1000")
         self.q = q

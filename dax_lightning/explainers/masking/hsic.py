@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, whole
 from dax_lightning.explainers.base import Found
 from dax_lightning.explainers.masking.base import FEWEST, ImageFill, MaskExplainer, check_cells, upsampled
 from dax_lightning.game.base import TargetSpace, same_answers
@@ -49,6 +49,7 @@ class Hsic(MaskExplainer):
         seed: int = 0,
     ):
         super().__init__(black_box, q, fill, targets, seed)
+        cells = whole("explainer.cells", cells)
         if cells < FEWEST:
             raise InputError(f"explainer.cells={cells}: it must be at least {FEWEST}")
         self.cells = cells

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, whole
 from dax_lightning.explainers.base import Found
 from dax_lightning.explainers.masking.base import ImageFill, MaskExplainer, mean_by_place
 from dax_lightning.game.base import TargetSpace
@@ -55,6 +55,8 @@ class Occlusion(MaskExplainer):
         seed: int = 0,
     ):
         super().__init__(black_box, q, fill, targets, seed)
+        window = None if window is None else whole("explainer.window", window)
+        stride = None if stride is None else whole("explainer.stride", stride)
         if (window is not None and window < 1) or (stride is not None and stride < 1):
             raise InputError(f"explainer.window={window}, explainer.stride={stride}: wanted at least 1 each, or null")
         self.window, self.stride = window, stride

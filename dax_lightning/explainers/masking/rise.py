@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, whole
 from dax_lightning.explainers.base import Found
 from dax_lightning.explainers.masking.base import ImageFill, MaskExplainer, check_cells, mean_by_place
 from dax_lightning.game.base import TargetSpace
@@ -55,6 +55,7 @@ class Rise(MaskExplainer):
         seed: int = 0,
     ):
         super().__init__(black_box, q, fill, targets, seed)
+        cells = whole("explainer.cells", cells)
         if cells < 1:
             raise InputError(f"explainer.cells={cells}: it must be at least 1")
         if not 0 < kept_share < 1:

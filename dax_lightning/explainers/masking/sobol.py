@@ -9,7 +9,7 @@ from scipy.stats import qmc
 from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, whole
 from dax_lightning.explainers.base import Found
 from dax_lightning.explainers.masking.base import FEWEST, ImageFill, MaskExplainer, check_cells, upsampled
 from dax_lightning.explainers.segments import check_size
@@ -52,11 +52,12 @@ class Sobol(MaskExplainer):
         seed: int = 0,
     ):
         super().__init__(black_box, q, fill, targets, seed)
+        cells = whole("explainer.cells", cells)
         if cells < FEWEST:
             raise InputError(f"explainer.cells={cells}: it must be at least {FEWEST}")
         check_size(cells**2, "lower explainer.cells")
         self.cells = cells
-        self.designs = (q - 1) // (cells**2 + 2)
+        self.designs = (self.q - 1) // (cells**2 + 2)
         if self.designs < 1:
             raise InputError(
                 f"q={q} rows for {cells} x {cells} cells: one design takes q={cells**2 + 3}; raise q or lower explainer.cells"

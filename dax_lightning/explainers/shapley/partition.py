@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
-from dax_lightning.errors import InputError
-from dax_lightning.explainers.base import PLANES, Explainer, Found, check_whole
+from dax_lightning.errors import InputError, whole
+from dax_lightning.explainers.base import PLANES, Explainer, Found
 from dax_lightning.explainers.masking.base import ImageFill, check_fill
 from dax_lightning.explainers.shapley.base import Payoff
 from dax_lightning.game.base import TargetSpace, check_space, game_of
@@ -66,7 +66,7 @@ class PartitionShap(Explainer):
         super().__init__(black_box, seed)
         check_space(targets)
         check_fill(fill)
-        check_whole("q", q)
+        q, batch_size = whole("q", q), whole("explainer.batch_size", batch_size)
         if q < 4 or batch_size < 2 or not blur_sigma > 0:
             raise InputError(f"q={q} must be at least 4, batch_size={batch_size} at least 2, blur_sigma={blur_sigma} positive")
         self.fill: ImageFill = fill

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dax_lightning.black_box.base import BlackBox
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, whole
 from dax_lightning.explainers.base import PLANES
 from dax_lightning.explainers.dax import SparseLoss, Training
 from dax_lightning.explainers.dax.data import PerturbationDataModule, grown
@@ -64,6 +64,7 @@ class StudentFirst(Distiller):
         seed: int = 0,
     ):
         super().__init__(black_box, segmenter, perturber, learner, training, q, seed)
+        copies = whole("explainer.copies", copies)
         if copies < 3:
             raise InputError(f"explainer.copies={copies}: the student is asked about at least 3 copies; try 4000")
         self.copies = copies
