@@ -96,8 +96,8 @@ def test_what_is_no_whole_number_is_named(make, value):
 
 def test_a_partition_in_lists_is_named_before_any_query(noisy_image):
     box = QuarterBox()
+    lists: Any = Grid(4, 4)(noisy_image).tolist()
     with untyped(), pytest.raises(InputError, match=r"segments are a list, wanted a tensor or an array .*: try numpy\.array"):
-        lists: Any = Grid(4, 4)(noisy_image).tolist()
         Lime(box, **LIME).explain(noisy_image, 0, lists)
     assert box.seen == 0
 
