@@ -17,12 +17,13 @@ RAMP = np.linspace(0, 65535, 16 * 24).round().astype(np.uint16).reshape(16, 24)
 PHOTO = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
 
+def chunk(kind: bytes, data: bytes, crc: int | None = None) -> bytes:
+    """A part of a PNG; its checksum is right unless one is given."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data) if crc is None else crc)
+
+
 def png16(path: Path, pixels: np.ndarray) -> Path:
     """A 16-bit RGB PNG by hand: Pillow reads such files but can't write them."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     height, width, _ = pixels.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
@@ -55,6 +56,49 @@ def test_truncated(tmp_path, suffix):
     wrong(cut, "cut off or damaged .*copy or download it again|is not an image")
     if suffix in ("jpg", "png"):
         wrong(cut, "cut off or damaged")
+
+
+TEXT = chunk(b"tEXt", b"Comment\0cat", crc=7)
+
+
+@pytest.mark.parametrize(
+    ("odd", "after"),
+    [
+        (TEXT, 33),
+        (TEXT, -12),
+        (chunk(b"pHYs", b"\0\0\x0b"), 33),
+        (chunk(b"gAMA", b"\0"), 33),
+        (chunk(b"zTXt", b"a\0\0x", crc=1), 33),
+    ],
+    ids=["text", "text behind", "pHYs", "gAMA", "zTXt"],
+)
+def test_what_is_broken_beside_the_pixels_of_a_png_does_no_harm(tmp_path, odd, after):
+    file = tmp_path / "odd.png"
+    Image.fromarray(PHOTO).save(file)
+    content = file.read_bytes()
+    file.write_bytes(content[:after] + odd + content[after:])
+    assert np.array_equal(np.asarray(read_image(file)), PHOTO)
+    file.write_bytes((content[:after] + odd + content[after:])[: len(content) // 2])
+    wrong(file, "cut off or damaged")
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+KINDS_OF_JPEG = {"plain": {}, "progressive": {"progressive": True}, "restarts": {"restart_marker_rows": 1}}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_JPEG)
+@pytest.mark.parametrize("colour", [None, "black", "grey"])
+def test_a_jpeg_without_its_end_marker_is_read_and_one_cut_in_its_pixels_is_not(tmp_path, kind, colour):
+    pixels = PHOTO if colour is None else np.vstack([np.asarray(Image.new("RGB", (60, 40), colour)), PHOTO])
+    file = tmp_path / "cut.jpg"
+    Image.fromarray(pixels).save(file, **KINDS_OF_JPEG[kind])
+    content, whole = file.read_bytes(), read_image(file)
+    for missing in (1, 2):
+        file.write_bytes(content[:-missing])
+        assert read_image(file).tobytes() == whole.tobytes()
+    for size in range(content.find(b"\xff\xda"), len(content) - 40, 5):  # the last block has 30 bytes
+        file.write_bytes(content[:size])
+        wrong(file, "cut off or damaged .*copy or download it again|is not an image")
 
 
 def test_too_small(tmp_path):

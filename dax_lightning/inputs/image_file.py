@@ -1,14 +1,16 @@
 """Photographs from files: every kind that Pillow reads becomes RGB, or one line that says why not."""
 
+import io
 import logging
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
 
 from dax_lightning.errors import InputError
 
@@ -31,6 +33,8 @@ _LYING = (
     Image.Transpose.TRANSVERSE,
     Image.Transpose.ROTATE_90,
 )  # width and height change places
+_JPEG, _END = b"\xff\xd8\xff", b"\xff\xd9"  # how a JPEG begins and ends
+_PIXELS = bytes(range(1, 255)) * 16  # what a decoder that still waits for pixels takes for some
 _log = logging.getLogger(__name__)
 
 
@@ -38,7 +42,8 @@ def read_image(path: str | Path) -> Image.Image:
     """A photograph as 8-bit RGB, upright, of at most ``MAX_PIXELS`` pixels.
 
     Greyscale, palette, CMYK and 16-bit files are converted, transparency is laid on white, the EXIF orientation is applied,
-    of an animation the first frame is taken. Colour profiles are ignored. A larger file is downscaled, and the log says so.
+    of an animation the first frame is taken. Colour profiles are ignored, and so is what is broken beside the pixels. A larger
+    file is downscaled, and the log says so.
 
     Args:
         path: any file that Pillow reads.
@@ -59,8 +64,12 @@ def read_image(path: str | Path) -> Image.Image:
         raise InputError(f"input {path} {what}")
     try:
         # an open file, not a path: Pillow memory-maps a path, and then garbles greyscale TIFFs that are to be turned
-        with _quiet_pillow(), path.open("rb") as file, Image.open(file) as picture:
-            return _decoded(picture, path)
+        with path.open("rb") as file:
+            try:
+                return _decoded(file, path)
+            except OSError as error:
+                file.seek(0)
+                return _without_end(file.read(), path, error)
     except InputError:
         raise
     except UnidentifiedImageError as error:
@@ -116,11 +125,45 @@ def photograph(picture: Image.Image, name: str = "given") -> Image.Image:
     return rgb.resize(fitting(*rgb.size), Image.Resampling.BOX)
 
 
-def _decoded(picture: Image.Image, path: Path) -> Image.Image:
-    if min(picture.size) < MIN_SIDE:
-        width, height = picture.size
-        raise InputError(f"image {path} is {width}x{height} pixels, wanted at least {MIN_SIDE} a side: give a larger one")
-    return photograph(picture, str(path))
+def _decoded(file: io.BufferedIOBase, path: Path) -> Image.Image:
+    with _quiet_pillow(strict=False):  # what is broken beside the pixels, such as a PNG's text, does no harm in a browser
+        opened = Image.open(file)
+    with opened as picture, _quiet_pillow(strict=True):
+        if min(picture.size) < MIN_SIDE:
+            width, height = picture.size
+            raise InputError(f"image {path} is {width}x{height} pixels, wanted at least {MIN_SIDE} a side: give a larger one")
+        return photograph(picture, str(path))
+
+
+def _without_end(content: bytes, path: Path, error: OSError) -> Image.Image:
+    """A JPEG whose end marker is missing; its pixels are whole, but for its last block, where bytes that follow change none.
+
+    Raises:
+        OSError: the given error, where it is another file, or pixels are missing.
+    """
+    if not content.startswith(_JPEG) or not _all_scans(content):
+        raise error
+    content = content.rstrip(b"\xff")
+    whole = _decoded(io.BytesIO(content + _END), path)
+    for restart in (b"", *(bytes([0xFF, 0xD0 + n]) for n in range(8))):  # after one of these a decoder may wait for more
+        other = _decoded(io.BytesIO(content + restart + _PIXELS + _END), path)
+        if ImageChops.difference(whole, other).getbbox() is not None:
+            raise error
+    return whole
+
+
+def _all_scans(content: bytes) -> bool:
+    """Whether the last scans of a progressive JPEG have begun: those that give the last bit of each of a block's 64 numbers."""
+    frame = content.rfind(b"\xff\xc2")
+    if frame < 0 or len(content) < frame + 10:
+        return frame < 0
+    exact: set[tuple[int, int]] = set()  # component and place
+    for scan in re.finditer(rb"\xff\xda..(.)", content[frame:], re.DOTALL):
+        count, start = scan[1][0], frame + scan.end()
+        names, (first, last, bits) = content[start : start + 2 * count : 2], content[start + 2 * count :][:3].ljust(3, b"\xff")
+        if bits & 15 == 0:
+            exact |= {(name, place) for name in names for place in range(first, last + 1)}
+    return len(exact) >= 64 * content[frame + 9]
 
 
 def turn_of(picture: Image.Image) -> Image.Transpose | None:
@@ -185,10 +228,10 @@ def _deep_to_rgb(picture: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _quiet_pillow() -> Iterator[None]:
+def _quiet_pillow(strict: bool) -> Iterator[None]:
     """Lift Pillow's limit on pixels (ours is checked instead) and silence its warnings, for as long as this lasts."""
     kept = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
-    Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, False
+    Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, not strict
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
