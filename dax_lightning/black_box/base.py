@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dax_lightning.black_box.answers import Declared, Outputs, table_of, wrong_shape
 from dax_lightning.black_box.targets import find_target
-from dax_lightning.errors import BudgetExceeded, InputError
+from dax_lightning.errors import BudgetExceeded, InputError, ModelError
 from dax_lightning.inputs.base import Input
 
 _UNPICKLED = ("_lock", "_here")
@@ -287,6 +287,10 @@ class BlackBox:
         start = time.perf_counter()
         try:
             table = self._checked(table_of(self.model.scores(x.clone()), len(x)).cpu())
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise  # the model ends the program at Ctrl-C
+            raise ModelError(f"the model ended the program (SystemExit: {error}) on {len(x)} rows: it must answer") from error
         finally:
             seconds = time.perf_counter() - start
             self._count(seconds=seconds)
