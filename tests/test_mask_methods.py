@@ -349,6 +349,6 @@ def test_more_cells_than_places_are_refused_and_what_is_proposed_works(method, s
     box, cells = from_function(wavy, size=size), min(size) + 1
     with pytest.raises(InputError, match=f"cells={cells} for an input of {size[0]} x {size[1]}: wanted no more") as raised:
         method(box, q=700, cells=cells).explain(torch.ones(3, *size), 0)
-    key, value = re.fullmatch(r".*; try explainer(\.cells)?=(\w+)", str(raised.value)).groups()
+    ((key, value),) = re.findall(r"; try explainer(\.cells)?=(\w+)$", str(raised.value))
     other = method(box, q=700, cells=int(value)) if key else {each.name: each for each in METHODS}[value](box)
     assert other.explain(torch.ones(3, *size), 0).saliency.shape == size

@@ -5,7 +5,6 @@ import operator
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -127,7 +126,7 @@ def image_input(size: int | tuple[int, int] | list[int] | Input, channels: int =
     """
     if isinstance(size, Input):
         return size
-    sides = (size, size) if isinstance(size, Integral) else tuple(size)
+    sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
     if len(sides) != 2:
         raise InputError(f"black_box.size={list(sides)}: wanted two numbers, [height,width]")
     return ImageInput((int(sides[0]), int(sides[1])), channels)

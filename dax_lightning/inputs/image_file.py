@@ -119,7 +119,7 @@ def photograph(picture: Image.Image, name: str = "given") -> Image.Image:
     return rgb.resize(fitting(*rgb.size), Image.Resampling.BOX)
 
 
-def _decoded(file: io.BufferedIOBase, path: Path) -> Image.Image:
+def _decoded(file: io.BufferedReader | io.BytesIO, path: Path) -> Image.Image:
     with _quiet_pillow(strict=False):  # what is broken beside the pixels, such as a PNG's text, does no harm in a browser
         opened = Image.open(file)
     with opened as picture, _quiet_pillow(strict=True):
