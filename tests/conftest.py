@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import weakref
 from pathlib import Path
 
 import jaxtyping
@@ -9,11 +10,27 @@ import pytest
 import torch
 from PIL import Image
 
+from dax_lightning.black_box import BlackBox, FunctionModel, ImageInput
 from dax_lightning.testing import QuarterBox
 
 os.environ.setdefault("WANDB_SILENT", "true")
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
+
+
+class HeldAnswers(BlackBox):
+    """A black box that notes at each call how many of its earlier answers, or parts of them, are still in memory."""
+
+    def __init__(self, function, size, batch_size):
+        super().__init__(FunctionModel(function), ImageInput(size), batch_size=batch_size)
+        self.held: list[int] = []
+        self._answers: list[weakref.ref] = []
+
+    def __call__(self, x):
+        self.held.append(sum(answer() is not None for answer in self._answers))
+        memory = super().__call__(x).numpy().copy()  # lives as long as any tensor that looks into it
+        self._answers.append(weakref.ref(memory))
+        return torch.from_numpy(memory)
 
 
 @contextlib.contextmanager

@@ -61,6 +61,13 @@ def boom(_):
     raise RuntimeError("out of\nluck")
 
 
+def ends_in_the_dark(rows):
+    """Ends the program at pictures that are black all over."""
+    if (rows.amax((1, 2, 3)) == 0).any():
+        raise SystemExit(3)
+    return quarters(rows)
+
+
 def noise(rows):
     """An answer that depends on every bit of a row, and so cannot be learned."""
     digests = [hashlib.sha256(row.numpy().tobytes()).digest() for row in rows]

@@ -339,6 +339,14 @@ def test_model_that_fails_later_loses_nothing(run, album):
     assert [row["status"] == "failed" for row in run.rows()] == [False, True, False]
 
 
+def test_a_model_that_ends_the_program_costs_its_case_alone(run, album):
+    Image.new("RGB", (32, 32)).save(album / "b.jpg")
+    quick = [*GRID, "explainer=lime"]
+    assert run(f"input={album}", "black_box.function=tests.functions.ends_in_the_dark", settings=quick) == 1
+    assert [row["status"] for row in run.rows()] == ["ok", "failed", "ok"]
+    assert "the model ended the program (SystemExit: 3)" in run.rows()[1]["error"]
+
+
 def test_typos_are_told_before_weights_are_read(run, photo, tmp_path):
     box = ["black_box=timm", "black_box.model=resnet18", f"black_box.weights={tmp_path / 'none.pth'}"]
     run.refused("segmenter.rows=two is text", photo, "segmenter.rows=two", box=box)

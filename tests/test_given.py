@@ -1,7 +1,7 @@
 """What users hand over: arrays, pictures, files, and partitions of their own."""
 
 import inspect
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -78,12 +78,12 @@ def test_counts_may_be_numpys(method, noisy_image, tmp_path):
 
 
 def test_settings_of_segmenters_may_be_numpys(noisy_image):
+    four, three, nine, fifty, size = cast(list[Any], [np.int64(4), np.int32(3), np.int64(9), np.float32(50), np.int64(32)])
     blocks = noisy_image[:, ::8, ::8].repeat_interleave(8, 1).repeat_interleave(8, 2)
-    count: Any = np.int64
     with untyped():
-        for ours, theirs in ((Grid(4, 3), Grid(count(4), count(3))), (Slic(9, 50.0), Slic(count(9), float(np.float32(50))))):
+        for ours, theirs in ((Grid(4, 3), Grid(four, three)), (Slic(9, 50.0), Slic(nine, fifty))):
             assert torch.equal(ours(blocks), theirs(blocks))
-        box = from_function(lambda rows: rows.mean((2, 3)), size=count(32), multi_label=True)
+        box = from_function(lambda rows: rows.mean((2, 3)), size=size, multi_label=True)
     assert box.input.shape == (3, 32, 32)
 
 
@@ -95,8 +95,7 @@ def test_what_is_no_whole_number_is_named(make, value):
 
 
 def test_a_partition_in_lists_is_named_before_any_query(noisy_image):
-    box = QuarterBox()
-    lists: Any = Grid(4, 4)(noisy_image).tolist()
+    box, lists = QuarterBox(), cast(Any, Grid(4, 4)(noisy_image).tolist())
     with untyped(), pytest.raises(InputError, match=r"segments are a list, wanted a tensor or an array .*: try numpy\.array"):
         Lime(box, **LIME).explain(noisy_image, 0, lists)
     assert box.seen == 0

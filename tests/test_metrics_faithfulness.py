@@ -12,9 +12,9 @@ from dax_lightning.black_box import ImageInput, from_function, from_torch
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.random import Random
 from dax_lightning.game.fill import filled
-from dax_lightning.metrics.faithfulness import Deletion, DeletionPaper, Insertion, area, empty, taken
+from dax_lightning.metrics.faithfulness import Deletion, DeletionPaper, Insertion, area, empty, scores_on_the_way, taken
 from dax_lightning.types import Case, Explanation
-from tests.conftest import untyped
+from tests.conftest import HeldAnswers, untyped
 
 MAP = torch.tensor([[0.0, 1.0, 2.0], [3.0, 4.0, 8.0]])  # mean 3, std 2.58
 ALL = [Deletion, Insertion, DeletionPaper]
@@ -224,3 +224,12 @@ def test_unknown_fill_is_named(metric):
     message = r"metric\.fill=grey: choose one of model_zero, zeros, image_mean, blur"
     with untyped(), pytest.raises(InputError, match=message):
         metric(fill=unknown)
+
+
+def test_no_answer_on_the_way_is_held_as_a_part_of_a_batchs():
+    """A view of the target's column would hold the answers of all classes."""
+    box = HeldAnswers(lambda rows: rows.flatten(1)[:, :3].softmax(1), (8, 8), batch_size=2)
+    x = torch.rand(3, 8, 8, generator=generator())
+    scores_on_the_way(box, x, torch.zeros_like(x), x[0], torch.arange(40.0), target=1)
+    assert len(box.held) == 20
+    assert max(box.held) <= 1

@@ -10,7 +10,7 @@ from dax_lightning.game.base import Game, game_of
 from dax_lightning.game.fill import filled, painted
 from dax_lightning.game.subsets import Perturber, closeness
 from dax_lightning.testing import QuarterBox
-from tests.conftest import untyped
+from tests.conftest import HeldAnswers, untyped
 
 X = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(1))
 SEGMENTS = (torch.arange(64) // 16).view(8, 8)  # four stripes
@@ -101,6 +101,10 @@ def test_copies_are_streamed():
     answers = Watched(QuarterBox(8), X, SEGMENTS, torch.zeros_like(X), batch_size=8)(torch.ones(20, 4).bool())
     assert sizes == [8, 8, 4]
     assert answers.untyped_storage().nbytes() == answers.numel() * 4
+    box = HeldAnswers(lambda rows: rows.flatten(1)[:, :3].softmax(1), (8, 8), batch_size=8)
+    Game(box, X, SEGMENTS, torch.zeros_like(X), batch_size=8)(torch.ones(80, 4).bool())
+    assert len(box.held) == 10
+    assert max(box.held) <= 1
 
 
 @pytest.mark.parametrize(

@@ -319,6 +319,10 @@ class BlackBox:
         start = time.perf_counter()
         try:
             table = self._checked(table_of(self.model.scores(x.clone()), len(x)).cpu())
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise  # the model ends the program at Ctrl-C
+            raise ModelError(f"the model ended the program (SystemExit: {error}) on {len(x)} rows: it must answer") from error
         finally:
             seconds = time.perf_counter() - start
             self._count(seconds=seconds)

@@ -125,7 +125,7 @@ def photograph(picture: Image.Image, name: str = "given") -> Image.Image:
     return rgb.resize(fitting(*rgb.size), Image.Resampling.BOX)
 
 
-def _decoded(file: io.BufferedIOBase, path: Path) -> Image.Image:
+def _decoded(file: io.BufferedReader | io.BytesIO, path: Path) -> Image.Image:
     with _quiet_pillow(strict=False):  # what is broken beside the pixels, such as a PNG's text, does no harm in a browser
         opened = Image.open(file)
     with opened as picture, _quiet_pillow(strict=True):
@@ -193,7 +193,7 @@ def size_of(path: Path) -> tuple[int, int]:
         (20, 10)
     """
     try:
-        with _quiet_pillow(), Image.open(path) as picture:
+        with _quiet_pillow(strict=False), Image.open(path) as picture:
             width, height = picture.size
             return (height, width) if turn_of(picture) in _LYING else (width, height)
     except (OSError, SyntaxError, ValueError) as error:

@@ -86,7 +86,8 @@ def scores_on_the_way(
         [1.0, 0.5, 0.0]
     """
     parts = (taken(saliency, some).unsqueeze(1) for some in counts.split(black_box.batch_size))
-    return torch.cat([black_box(torch.lerp(start, end, part))[:, target] for part in parts])
+    # a view instead of a clone would hold the answers of all classes
+    return torch.cat([black_box(torch.lerp(start, end, part))[:, target].clone() for part in parts])
 
 
 def area(x: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> float:

@@ -6,10 +6,11 @@ Every segmenter gives a partition: an integer map of the input's space, ids 0 to
 import hashlib
 from abc import ABC, abstractmethod
 from math import inf, isfinite
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, final
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -127,8 +128,8 @@ def check_number(key: str, value: Any, least: Number = -inf, above: Number = -in
     Example:
         >>> check_number("ratio", 0.5, least=0, most=1)
     """
-    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else inf
-    if not (isfinite(number) and least <= number <= most and number > above):
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool) and isfinite(value)
+    if not number or value < least or value <= above or value > most:
         limits = (("at least", least), ("above", above), ("at most", most))
         wanted = " and ".join(f"{word} {limit}" for word, limit in limits if isfinite(limit))
         raise InputError(f"segmenter.{key}={value!r}; wanted a number {wanted}")

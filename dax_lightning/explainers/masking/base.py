@@ -53,7 +53,7 @@ class MaskExplainer(Explainer):
         """Each batch of masks with the target's probabilities behind them."""
         fill = removed_of(self.black_box.input, x, torch.zeros(x.shape[1:], dtype=torch.long), self.fill)
         for batch in masks:
-            yield batch, self.black_box(seen_through(batch, x, fill))[:, target]
+            yield batch, self.black_box(seen_through(batch, x, fill))[:, target].clone()  # a view would hold all classes
 
     def _cell_answers(self, x: Float[Tensor, "c h w"], cells: Float[Tensor, "n s s"], target: int) -> Float[Tensor, " n"]:
         """The target's probabilities behind masks of ``s`` x ``s`` cells with sharp edges."""
