@@ -1,8 +1,8 @@
 """Builds the pages: ``make docs``. No network, and every warning is an error."""
 
+import importlib
 import re
 import sys
-import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,7 +12,7 @@ for old in (ROOT / "docs" / "api").glob("*.rst"):  # made by the last build, per
     old.unlink()
 
 project = "dax_lightning"
-release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+release = importlib.import_module("dax_lightning").__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.apidoc"]
 exclude_patterns = ["_build", "api/modules.rst"]
 nitpicky = False
