@@ -224,27 +224,29 @@ class LogMel:
         """
         share = self.bank.T.clone()  # (bins, mel)
         beside = share.sum(1) == 0
-        nearest = (self._bins[beside, None] - self._edges[None, 1:-1]).abs().argmin(1)
+        nearest = (self.bins[beside, None] - self.edges[None, 1:-1]).abs().argmin(1)
         share[beside] = F.one_hot(nearest, self.bands).float()
         return (share / share.sum(1, keepdim=True)) @ mask
 
     @property
     def bank(self) -> Float[Tensor, "mel bins"]:
         """How much each bin of the spectrum adds to each band: triangles of height 1 on Slaney's mel scale."""
-        return _bank(self._edges, self._bins)
+        return _bank(self)
 
     @property
     def centres(self) -> Float[Tensor, " mel"]:
         """The middle of each band, in Hz."""
-        return self._edges[1:-1]
+        return self.edges[1:-1]
 
     @property
-    def _edges(self) -> Float[Tensor, " both"]:
+    def edges(self) -> Float[Tensor, " both"]:
+        """Where the bands begin, culminate and end, in Hz: two more than there are bands."""
         low, high = (_mel(f) for f in (self.lowest, self.upper))
         return torch.tensor([_hertz(mel) for mel in np.linspace(low, high, self.bands + 2)], dtype=torch.float32)
 
     @property
-    def _bins(self) -> Float[Tensor, " bins"]:
+    def bins(self) -> Float[Tensor, " bins"]:
+        """The frequencies of the spectrum, in Hz."""
         return torch.linspace(0, self.rate / 2, self.window // 2 + 1)
 
 
@@ -267,14 +269,9 @@ def split_wave(
 
 
 @cache
-def _triangles(edges: tuple[float, ...], bins: tuple[float, ...]) -> Tensor:
-    low, middle, high = (torch.tensor(edges[i : len(edges) - 2 + i])[:, None] for i in range(3))
-    at = torch.tensor(bins)[None]
-    return torch.minimum((at - low) / (middle - low), (high - at) / (high - middle)).clamp_min(0)
-
-
-def _bank(edges: Tensor, bins: Tensor) -> Float[Tensor, "mel bins"]:
-    return _triangles(tuple(edges.tolist()), tuple(bins.tolist()))
+def _bank(front: LogMel) -> Float[Tensor, "mel bins"]:
+    low, middle, high = (edge[:, None] for edge in front.edges.unfold(0, 3, 1).T)
+    return torch.minimum((front.bins - low) / (middle - low), (high - front.bins) / (high - middle)).clamp_min(0)
 
 
 def _mel(hertz: float) -> float:

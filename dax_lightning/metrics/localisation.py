@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from dax_lightning.errors import InputError
@@ -99,7 +99,7 @@ def top_share(
         0.5
     """
     saliency, truth = _counted(saliency, truth, ignore)
-    return _hits(saliency, truth, max(1, round(share * saliency.numel())))
+    return mean_of_highest(saliency, truth, max(1, round(share * saliency.numel())))
 
 
 def mass_accuracy(
@@ -139,7 +139,7 @@ def rank_accuracy(
     """
     saliency, truth = _counted(saliency, truth, ignore)
     size = int(truth.sum())
-    return _hits(saliency, truth, size) if size else 0.0
+    return mean_of_highest(saliency, truth, size) if size else 0.0
 
 
 def over_time(values: Float[Tensor, "*space"]) -> Float[Tensor, "*space"]:
@@ -277,8 +277,7 @@ class TopShare(Metric):
     needs_truth: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise InputError(f"metric.share={self.share}: wanted in (0, 1]")
+        check_share(self.share)
 
     def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float:
         return top_share(explanation.saliency, _truth(case), case.ignore, self.share)
@@ -306,12 +305,24 @@ class RelevanceRank(Metric):
         return rank_accuracy(explanation.saliency, _truth(case), case.ignore)
 
 
-def _hits(saliency: Tensor, truth: Tensor, wanted: int) -> float:
-    """Share of the ``wanted`` highest places that lies on the truth; places tied at the edge count in proportion."""
+def check_share(share: float) -> None:
+    """Raise an InputError unless it is in (0, 1]."""
+    if not 0 < share <= 1:
+        raise InputError(f"metric.share={share}: wanted in (0, 1]")
+
+
+def mean_of_highest(saliency: Shaped[Tensor, " n"], values: Shaped[Tensor, " n"], wanted: int) -> float:
+    """Mean of ``values``, such as the truth, over the ``wanted`` highest places; those tied at the edge count in proportion.
+
+    Example:
+        >>> import torch
+        >>> mean_of_highest(torch.tensor([2.0, 1.0, 1.0]), torch.tensor([1.0, 0.0, 1.0]), wanted=2)
+        0.75
+    """
     edge = saliency.sort(descending=True).values[wanted - 1]
     above, tied = saliency > edge, saliency == edge
     left = wanted - above.sum().item()
-    return (truth[above].sum().item() + left * truth[tied].float().mean().item()) / wanted
+    return (values[above].sum().item() + left * values[tied].float().mean().item()) / wanted
 
 
 def _truth(case: Case) -> Tensor:

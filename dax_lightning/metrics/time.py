@@ -3,13 +3,9 @@
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from jaxtyping import Float
-from torch import Tensor
-
-from dax_lightning.errors import InputError
 from dax_lightning.explainers.base import Explainer
 from dax_lightning.metrics.base import Measured, Metric
-from dax_lightning.metrics.localisation import IoU, over_time
+from dax_lightning.metrics.localisation import IoU, check_share, mean_of_highest, over_time
 from dax_lightning.types import Case, Explanation
 
 
@@ -83,13 +79,13 @@ class LayerShare(Metric):
     needs_truth: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise InputError(f"metric.share={self.share}: wanted in (0, 1]")
+        check_share(self.share)
 
     def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float | None:
         if self.layer not in case.layers:
             return None
-        return mean_of_highest(explanation.saliency, case.layers[self.layer], self.share)
+        wanted = max(1, round(self.share * explanation.saliency.numel()))
+        return mean_of_highest(explanation.saliency.flatten(), case.layers[self.layer].flatten(), wanted)
 
 
 @dataclass(frozen=True)
@@ -120,18 +116,3 @@ class LayerMass(Metric):
         mass = (explanation.saliency.double() - explanation.saliency.double().mean()).clamp_min(0)
         layer, total = case.layers[self.layer].double(), mass.sum().item()
         return (mass * layer).sum().item() / total if total else layer.mean().item()
-
-
-def mean_of_highest(saliency: Float[Tensor, "*space"], values: Float[Tensor, "*space"], share: float) -> float:
-    """Mean of ``values`` over the most salient places; those tied at the edge count in proportion.
-
-    Example:
-        >>> import torch
-        >>> mean_of_highest(torch.tensor([2.0, 1.0, 1.0]), torch.tensor([1.0, 0.0, 1.0]), share=2 / 3)
-        0.75
-    """
-    flat, known = saliency.flatten(), values.flatten().double()
-    wanted = max(1, round(share * flat.numel()))
-    edge = flat.sort(descending=True).values[wanted - 1]
-    above, tied = flat > edge, flat == edge
-    return (known[above].sum() + (wanted - above.sum()) * known[tied].mean()).item() / wanted

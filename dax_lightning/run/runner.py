@@ -147,9 +147,12 @@ class Benchmark:
 
     def _made(self, index: int, key: str) -> Case | Exception:
         try:
-            case = self.task[index]
+            case, view, folder = self.task[index], self.task.black_box.input, self.folder / "explanations"
+            sound = case.sound or view.heard(case.x)
             with _writing():
-                self.task.black_box.input.show(case.x).save(self.folder / "explanations" / "inputs" / f"{key}.png")
+                view.show(case.x).save(folder / "inputs" / f"{key}.png")
+                if sound is not None:
+                    write_sound(folder / f"{key}__input.wav", sound)
         except _Unwritable as error:
             raise error.cause from error
         except Exception as error:  # one bad case must not cost the others
@@ -296,7 +299,7 @@ class Benchmark:
             target_name=box.class_name(explanation.target),
         )
         if explanation.sound is not None:
-            self._save_sounds(explanation, explanation.sound, stem, stem.with_name(f"{case.key}__input.wav"))
+            self._save_sounds(explanation, explanation.sound, stem)
         panel = draw_panel(
             case.x,
             explanation,
@@ -308,13 +311,12 @@ class Benchmark:
         )
         self.logger.case(stem.name, case, explanation, panel)
 
-    def _save_sounds(self, explanation: Explanation, sound: Sound, stem: Path, whole: Path) -> None:
-        """What the salient region keeps of the recording, what it removes, and the recording itself."""
+    def _save_sounds(self, explanation: Explanation, sound: Sound, stem: Path) -> None:
+        """What the salient region keeps of the recording, and what it removes."""
         where = torch.from_numpy(region(np.atleast_2d(explanation.saliency.numpy()))[0]).view(explanation.saliency.shape)
         kept, removed = self.task.black_box.input.split(sound, where.float())
         write_sound(stem.with_name(f"{stem.name}__kept.wav"), kept)
         write_sound(stem.with_name(f"{stem.name}__removed.wav"), removed)
-        write_sound(whole, sound)
 
 
 class _Unwritable(Exception):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dax_lightning.black_box import BlackBox
@@ -300,16 +300,19 @@ def sound_rate(kind: Input) -> int:
 
 def on_places(kind: Input, x: Float[Tensor, "c *space"], samples: Float[Tensor, " time"]) -> Float[Tensor, "*space"]:
     """A value of each sample, on the places of an input: of a spectrogram, that at each frame's middle."""
-    step = 1 if kind.step is None else max(1, round(kind.step * sound_rate(kind)))
-    at = (torch.arange(x.shape[-1]) * step).clamp_max(len(samples) - 1)
-    return samples[at].expand(x.shape[1:]).contiguous()
+    return samples[_middles(kind, x).clamp_max(len(samples) - 1)].expand(x.shape[1:]).contiguous()
 
 
 def during(kind: Input, x: Float[Tensor, "c *space"], start: int, end: int) -> Bool[Tensor, "*space"]:
     """The places between two samples."""
-    step = 1 if kind.step is None else max(1, round(kind.step * sound_rate(kind)))
-    at = torch.arange(x.shape[-1]) * step
+    at = _middles(kind, x)
     return ((at >= start) & (at < end)).expand(x.shape[1:]).contiguous()
+
+
+def _middles(kind: Input, x: Float[Tensor, "c *space"]) -> Int[Tensor, " places"]:
+    """The sample in the middle of each place along the last axis."""
+    step = 1 if kind.step is None else max(1, round(kind.step * sound_rate(kind)))
+    return torch.arange(x.shape[-1]) * step
 
 
 def audible_frames(sound: Sound, below: float = 40.0) -> Bool[Tensor, " frames"]:

@@ -1,25 +1,24 @@
 """A linear classifier on a frozen backbone's features, and the file that holds it."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.black_box.torch.engine import Engine
 from dax_lightning.black_box.torch.module import TorchModel
 from dax_lightning.black_box.torch.named import lite0, timm_model
+from dax_lightning.black_box.torch.stored import store, stored
 from dax_lightning.errors import InputError
 from dax_lightning.inputs.image import Crop
 
 Backbone = Literal["lite0", "vit_tiny"]
-_KEY = "linear_head"  # one entry of metadata: safetensors writes several in no fixed order, and the file would differ each time
+_KIND = "linear_head"
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,8 @@ class LinearHead:
         Raises:
             InputError: it can't be written.
         """
-        names = ("classes", "backbone", "fingerprint", "trained_on")
-        facts, path = {name: getattr(self, name) for name in names}, Path(file).expanduser()
-        tensors = {"weight": self.weight.contiguous(), "bias": self.bias.contiguous()}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, path, metadata={_KEY: json.dumps(facts)})
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"head {file} can't be written ({error}): give another file") from error
+        facts = {name: getattr(self, name) for name in ("classes", "backbone", "fingerprint", "trained_on")}
+        store(file, _KIND, facts, {"weight": self.weight, "bias": self.bias}, "head")
 
     @classmethod
     def load(cls, file: str | Path) -> "LinearHead":
@@ -76,16 +69,15 @@ class LinearHead:
         if not path.is_file():
             raise InputError(f"black_box.head={file} does not exist: scripts/train_voc_head.py makes such a file")
         try:
-            with safe_open(path, "pt") as stored:
-                facts: dict[str, Any] = json.loads((stored.metadata() or {})[_KEY])
-                head = cls(
-                    weight=stored.get_tensor("weight"),
-                    bias=stored.get_tensor("bias"),
-                    classes=tuple(facts["classes"]),
-                    backbone=facts["backbone"],
-                    fingerprint=facts["fingerprint"],
-                    trained_on=tuple(facts["trained_on"]),
-                )
+            facts, tensors = stored(path, _KIND)
+            head = cls(
+                weight=tensors["weight"],
+                bias=tensors["bias"],
+                classes=tuple(facts["classes"]),
+                backbone=facts["backbone"],
+                fingerprint=facts["fingerprint"],
+                trained_on=tuple(facts["trained_on"]),
+            )
         except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
             cause = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise InputError(

@@ -1,26 +1,25 @@
 """Classifiers of sound: a network on log-mel spectrograms, and the file that holds it with its front end."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import timm
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.black_box.torch.engine import Engine
 from dax_lightning.black_box.torch.module import from_torch
 from dax_lightning.black_box.torch.named import lite0_module
+from dax_lightning.black_box.torch.stored import store, stored
 from dax_lightning.errors import InputError
 from dax_lightning.inputs.sound import LogMel
 from dax_lightning.inputs.spectrogram import SpectrogramInput
 
 Architecture = Literal["lite0", "resnet18", "resnet50", "blstm"]
-_KEY = "sound_model"  # one entry of metadata, as in heads.py
+_KIND = "sound_model"
 
 
 class ImageNetwork(nn.Module):
@@ -120,13 +119,7 @@ class SoundModel:
         """
         names = ("architecture", "classes", "mean", "std", "facts")
         told = {"front": asdict(self.front)} | {name: getattr(self, name) for name in names}
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.module.state_dict().items()}
-        path = Path(file).expanduser()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, path, metadata={_KEY: json.dumps(told)})
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"model {file} can't be written ({error}): give another file") from error
+        store(file, _KIND, told, self.module.state_dict(), "model")
 
     @classmethod
     def load(cls, file: str | Path) -> "SoundModel":
@@ -139,9 +132,7 @@ class SoundModel:
         if not path.is_file():
             raise InputError(f"black_box.weights={file} does not exist: `make sound data=DIR` trains the models of sound")
         try:
-            with safe_open(path, "pt") as stored:
-                told: dict[str, Any] = json.loads((stored.metadata() or {})[_KEY])
-                state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 -- no mapping
+            told, state = stored(path, _KIND)
             front, classes = LogMel(**told["front"]), tuple(told["classes"])
             module = network(told["architecture"], front.bands, len(classes))
             module.load_state_dict(state)
