@@ -48,6 +48,18 @@ def test_the_wheel_holds_conf_command_and_types(tmp_path):
     assert wheel.name.startswith(f"dax_lightning-{dax_lightning.__version__}-")
 
 
+def in_a_new_process(script, folder):
+    """A script run in a folder that is not the project's."""
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
@@ -64,14 +76,7 @@ from dax_lightning.run.main import run
 code = run({arguments!r})
 print([name for name in {HEAVY} if name in sys.modules])
 sys.exit(code)"""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
+    done = in_a_new_process(script, tmp_path)
     assert done.returncode == code, done.stderr
     assert told in done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
@@ -83,14 +88,7 @@ import sys
 sys.modules["shap"] = None
 from dax_lightning.run.main import run
 sys.exit(run(["explainer=shap_partition"]))"""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
+    done = in_a_new_process(script, tmp_path)
     assert (done.returncode, done.stderr) == (2, "error: explainer needs the package shap: pip install '.[baselines]' has it\n")
 
 

@@ -100,7 +100,7 @@ class Run:
         if multirun:
             for left in _statuses(folder):
                 left.unlink()
-            write_status(folder, None, self._again())
+            write_status(folder, None, self._rerun())
 
     def code(self) -> int:
         """The exit code that the jobs left in their files, whatever process they ran in."""
@@ -115,7 +115,7 @@ class Run:
             return
         if self.multirun:
             with suppress(OSError):
-                write_status(self.folder, self.code(), self._again())
+                write_status(self.folder, self.code(), self._rerun())
         self._lock.release()
         self._lock = None
 
@@ -123,7 +123,7 @@ class Run:
         """The command's arguments, but for the folder of its output."""
         return [one for one in self.arguments if not one.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
 
-    def _again(self) -> dict[str, str]:
+    def _rerun(self) -> dict[str, str]:
         return {"command": shlex.join(["dax", *self.given()]), "cwd": str(Path.cwd())}
 
     def resume(self) -> str:
@@ -155,7 +155,7 @@ def one_run(arguments: Sequence[str]) -> Iterator[Run]:
         RUN.release()
 
 
-def again(hydra: Any) -> dict[str, str]:
+def rerun(hydra: Any) -> dict[str, str]:
     """How a job is run again: its ``command`` for a shell, without its output folder, and ``cwd``, where relative paths start.
 
     Args:
@@ -171,7 +171,7 @@ def job_status(folder: Path, facts: Mapping[str, str]) -> Iterator[list[int]]:
 
     Args:
         folder: the job's.
-        facts: what else to write there; see :func:`again`.
+        facts: what else to write there; see :func:`rerun`.
 
     Yields:
         A list that takes the exit code; where it stays empty, an error says which.

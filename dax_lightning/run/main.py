@@ -28,7 +28,7 @@ from dax_lightning.run.config import (
     with_short_cuts,
 )
 from dax_lightning.run.help import conf_folder, help_text
-from dax_lightning.run.jobs import OK, REFUSED, RUN, STOPPED, Run, again, job_status, one_run, summary
+from dax_lightning.run.jobs import OK, REFUSED, RUN, STOPPED, Run, job_status, one_run, rerun, summary
 
 _CUT = 0.1  # share of a photograph that a centre crop may leave out without a word
 
@@ -96,7 +96,7 @@ def job(cfg: Any) -> None:
     if here not in sys.path:
         sys.path.append(here)  # for black_box.function=my_module.my_function
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with job_status(folder, again(HydraConfig.get())) as codes:
+    with job_status(folder, rerun(HydraConfig.get())) as codes:
         try:
             codes.append(explain(cfg, folder))
         except USER_ERRORS as error:

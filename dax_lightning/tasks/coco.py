@@ -106,7 +106,7 @@ class Coco(Task):
         super().__init__(black_box, self._in_input(), target, limit, only)
 
     def content(self, index: int) -> dict[str, bytes]:
-        """See :meth:`Task.content`; the mask are the photograph's outlines, in whatever file they lie."""
+        """See :meth:`Task.content`; the mask is the photograph's outlines, in whatever file they lie."""
         source = self._sources[self._keys[self._key_of(index)]]
         if isinstance(source, InputError):
             return {}

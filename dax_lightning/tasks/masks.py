@@ -220,9 +220,11 @@ def _folders(top: Path) -> Iterator[Path]:
 
 
 def _each_once(files: Sequence[Path], by_name: bool) -> list[Path]:
-    """A file that is met again, through a link to it or to its folder, counts once, by the path with the fewest links.
+    """A file that is met twice, through a link to it or to its folder, counts once: its path with the fewest links is kept.
 
-    ``by_name``: but links of several names count each, as those of pictures that share a mask.
+    Args:
+        files: as they were met.
+        by_name: links of other names count each, as those of pictures that share a mask do.
     """
     own = {file: file.parent.resolve() / file.name if by_name else file.resolve() for file in files}
     first: dict[Path, Path] = {}
