@@ -26,6 +26,7 @@ from dax_lightning.segment.mosaic import Mosaic
 from dax_lightning.segment.time import Time
 from dax_lightning.segment.tokens import Tokens
 from dax_lightning.testing import KINDS, HalvesModel, ToyBox, toy_box, toy_input
+from dax_lightning.types import Sound
 from tests.contract.test_explainers import EXPLAINERS, class_of
 
 QUICK = Training(lightning_trainer(max_epochs=6))
@@ -50,6 +51,7 @@ WITH_SPACE = {
     "dame": partial(Dame, training=SHORT),
 }
 ZEROS = Perturber(fill="zeros")
+RATES = {"recording": 8000, "(time,)": 100}
 
 
 @pytest.fixture(params=KINDS)
@@ -105,6 +107,19 @@ def test_the_papers_dax_takes_what_has_space(name, kind):
     else:
         with pytest.raises(InputError, match=rf"takes image, spectrogram, wave, and this model takes a {KINDS[kind].kind}"):
             WITH_SPACE[name](toy_box(kind))
+
+
+@pytest.mark.parametrize("kind", RATES)
+@pytest.mark.parametrize("name", ON_SEGMENTS | ON_MOSAICS | WITH_SPACE)
+def test_what_a_map_of_sound_keeps_and_removes_adds_up(name, kind):
+    """With the default parts of a sound, pieces of time; each row that the model saw is counted."""
+    box = toy_box(kind)
+    sound = Sound(torch.rand(1, 400 if kind == "(time,)" else 5000, generator=torch.Generator().manual_seed(0)) / 2, RATES[kind])
+    made = (ON_SEGMENTS | ON_MOSAICS | WITH_SPACE)[name](box, perturber=ZEROS, q=200).explain(box.input.of_sound(sound), 0)
+    assert made.queries == box.seen == box.queries
+    kept, removed = box.input.split(sound, (made.saliency > made.saliency.mean()).float())
+    assert torch.allclose(kept.wave + removed.wave, sound.wave, atol=1e-6)
+    assert min(part.wave.abs().max() for part in (kept, removed)) > 0.05
 
 
 @pytest.mark.parametrize("make", [Rise, Occlusion, StudentRise])
