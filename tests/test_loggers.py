@@ -22,14 +22,17 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.dax import Dax, Training, lightning_trainer
 from dax_lightning.explainers.random import Random
+from dax_lightning.explainers.surrogate.lime import Lime
 from dax_lightning.game.subsets import Perturber
+from dax_lightning.inputs import WaveInput
+from dax_lightning.inputs.sound import write_sound
 from dax_lightning.metrics import IoU
 from dax_lightning.run.loggers import CsvRun, TensorBoardRun, WandbRun, run_logger
 from dax_lightning.run.runner import Benchmark
 from dax_lightning.segment.grid import Grid
-from dax_lightning.tasks import Task
-from dax_lightning.testing import QuarterBox
-from dax_lightning.types import Case
+from dax_lightning.tasks import Files, Task
+from dax_lightning.testing import KINDS, HalvesModel, QuarterBox, ToyBox
+from dax_lightning.types import Case, Sound
 
 EPOCHS = 2
 TERMS = {f"{stage}_{term}" for stage in ("train", "val") for term in ("total", "mse", "counterfactual")}
@@ -339,6 +342,33 @@ def test_wandb_table_shows_each_row_and_the_summary_its_means(tmp_path):
     for column in ("iou", "fidelity", "queries", "seconds"):
         assert summary[column] == pytest.approx(sum(float(row[column]) for row in expected) / 2, rel=1e-4)
     assert (summary["cases"], summary["failed"]) == (2, 0)
+
+
+@pytest.mark.usefixtures("wandb")
+@pytest.mark.parametrize(
+    ("input", "shown"),
+    [(KINDS["recording"], {"input", "overlay", "region"}), (WaveInput(8000), {"overlay"})],
+    ids=["spectrogram", "wave"],
+)
+def test_wandb_table_plays_what_a_map_of_sound_keeps_and_removes(tmp_path, input, shown):
+    """A hum of 200 Hz."""
+    write_sound(tmp_path / "clip.wav", Sound(0.9 * torch.sin(torch.arange(8000) * 2 * torch.pi * 200 / 8000)[None], 8000))
+    black_box = ToyBox(HalvesModel(input), input)
+    lime = Lime(black_box, perturber=Perturber(fill="zeros"), q=60)
+    folder = tmp_path / "run"
+    assert Benchmark(Files(black_box, str(tmp_path / "clip.wav"), target=0), {"lime": lime}, {}, folder, WandbRun()).run()
+    _, records, _ = records_of_finished(folder)
+    (artifact,) = (record.artifact for record in records if record.HasField("artifact") and "rows" in record.artifact.name)
+    kept = {entry.path: Path(entry.local_path) for entry in artifact.manifest.contents}
+    table = json.loads(kept["rows.table.json"].read_text())
+    (row,) = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
+    assert {name for name in ("input", "overlay", "region", "truth") if row[name]} == shown
+    for told, file in (("recording", "clip__input"), ("kept", "clip__lime__kept"), ("removed", "clip__lime__removed")):
+        assert row[told]["_type"] == "audio-file"
+        assert kept[row[told]["path"]].read_bytes() == (folder / "explanations" / f"{file}.wav").read_bytes()
+    if "input" in shown:  # the lowest band is at the bottom, and light is loud
+        pixels = pixels_of(kept[row["input"]["path"]])
+        assert pixels[10:].mean() > 2 * pixels[:10].mean()
 
 
 def test_wandb_has_the_curves_before_the_next_epoch(tmp_path, wandb, reads):

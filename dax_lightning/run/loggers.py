@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from torch import Tensor
@@ -21,12 +22,14 @@ from torch import Tensor
 from dax_lightning.device import one_process
 from dax_lightning.errors import InputError
 from dax_lightning.logs import log_to
+from dax_lightning.plots.kinds import drawing, kind_of, upright
 from dax_lightning.plots.maps import overlay, photograph, region
 from dax_lightning.run.rows import COLUMNS
 from dax_lightning.types import Case, Explanation
 
 Mode = Literal["online", "offline", "disabled"]
 PICTURES = ("input", "overlay", "region", "truth")
+SOUNDS = ("recording", "kept", "removed")
 
 
 class RunLogger(ABC):
@@ -181,9 +184,9 @@ class TensorBoardRun(RunLogger):
 class WandbRun(RunLogger):
     """One W&B run a job: losses and masks of each case over its own epochs, panels, a table of all rows, and their means.
 
-    The table ``rows`` shows input, overlay, salient region and truth beside each row's numbers. Without a mode, W&B's own rule
-    holds: what ``WANDB_MODE`` or its settings say, else online with an account. Without an account the run is offline
-    (``wandb sync`` uploads it later). Nobody is ever asked for a key.
+    The table ``rows`` shows input, overlay, salient region and truth beside each row's numbers, and plays sounds. Without a mode,
+    W&B's own rule holds: what ``WANDB_MODE`` or its settings say, else online with an account. Without an account the run is
+    offline (``wandb sync`` uploads it later). Nobody is ever asked for a key.
 
     Raises:
         InputError: the mode is not known.
@@ -207,7 +210,7 @@ class WandbRun(RunLogger):
         import wandb
 
         self._wandb: Any = wandb
-        self._pictures: dict[str, dict[str, Any]] = {}
+        self._shown: dict[str, dict[str, Any]] = {}
         name, mode = self._given.get("name") or self.name, _mode(wandb, self._given.get("mode"))
         known = inspect.signature(wandb.init).parameters
         settings = {key: value for key, value in self._given.items() if key in known}
@@ -227,10 +230,12 @@ class WandbRun(RunLogger):
 
     def _case(self, name: str, case: Case, explanation: Explanation, panel: Path) -> None:
         self._run.log({f"{_no_dots(name)}/panel": self._wandb.Image(str(panel))})
-        pictures = _pictures(case, explanation)
-        self._pictures[name] = {
-            told: self._wandb.Image(pixels) for told, pixels in pictures.items()
-        }  # on the disk, in W&B's folder
+        shown = {told: self._wandb.Image(pixels) for told, pixels in _pictures(case, explanation).items()}
+        files = (f"{case.key}__input.wav", f"{panel.stem}__kept.wav", f"{panel.stem}__removed.wav")
+        for told, file in zip(SOUNDS, map(panel.with_name, files), strict=True):
+            if explanation.sound is not None and file.is_file():
+                shown[told] = self._wandb.Audio(str(file))
+        self._shown[name] = shown  # on the disk, in W&B's folder
 
     def _finish(self, rows: pd.DataFrame, failed: bool) -> None:
         try:
@@ -244,12 +249,12 @@ class WandbRun(RunLogger):
 
     def _table(self, rows: pd.DataFrame) -> Any:
         numbers = rows.astype(object).where(rows.notna(), None)
-        shown = [self._pictures.get(f"{row['case']}__{row['explainer']}", {}) for _, row in rows.iterrows()]
+        shown = [self._shown.get(f"{row['case']}__{row['explainer']}", {}) for _, row in rows.iterrows()]
+        media = [*PICTURES, *(told for told in SOUNDS if any(told in parts for parts in shown))]
         data = [
-            [*(pictures.get(told) for told in PICTURES), *row]
-            for pictures, row in zip(shown, numbers.to_numpy().tolist(), strict=True)
+            [*(parts.get(told) for told in media), *row] for parts, row in zip(shown, numbers.to_numpy().tolist(), strict=True)
         ]
-        return self._wandb.Table(columns=[*PICTURES, *rows.columns], data=data)
+        return self._wandb.Table(columns=[*media, *rows.columns], data=data)
 
 
 _KINDS: tuple[tuple[type[Logger], type[RunLogger]], ...] = (
@@ -373,13 +378,18 @@ def _mode(wandb: Any, given: str | None) -> str | None:
 
 
 def _pictures(case: Case, explanation: Explanation) -> dict[str, np.ndarray]:
-    """What the table shows of a case, as bytes a pixel."""
-    picture, saliency = photograph(case.x), explanation.saliency.numpy().reshape(-1, case.x.shape[-1])
+    """What the table shows of a case, as bytes a pixel. What has no two axes to show is one drawing: the overlay."""
+    if explanation.saliency.ndim != 2:
+        canvas = FigureCanvasAgg(drawing(explanation))
+        canvas.draw()
+        return {"overlay": np.asarray(canvas.buffer_rgba())[..., :3]}
+    picture, saliency = photograph(case.x), explanation.saliency.numpy()
     made = {
         "input": picture,
         "overlay": overlay(picture, saliency),
         "region": picture * np.where(region(saliency)[0], 1, 0.18)[..., None],
     }
     if case.truth is not None:
-        made["truth"] = case.truth.numpy().astype(float).reshape(saliency.shape)
-    return {name: (pixels.clip(0, 1) * 255).astype("uint8") for name, pixels in made.items()}
+        made["truth"] = case.truth.numpy().astype(float)
+    kind = kind_of(explanation)
+    return {name: (upright(pixels, kind).clip(0, 1) * 255).astype("uint8") for name, pixels in made.items()}
