@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from dax_lightning.black_box import BlackBox, ImageInput, TorchModel
 from dax_lightning.inputs.base import Input
 from dax_lightning.inputs.sound import LogMel
-from dax_lightning.inputs.spectrogram import SpectrogramInput
+from dax_lightning.inputs.spectrogram import SpectrogramInput, log_mel_input
 from dax_lightning.inputs.table import TableInput
 from dax_lightning.inputs.text import TextInput
 from dax_lightning.inputs.wave import WaveInput
@@ -133,7 +133,6 @@ class HalvesModel:
         return torch.softmax(torch.stack([8 * first, 8 * second, torch.full_like(first, 4)], 1), 1)
 
 
-_FRONT = LogMel(rate=8000, window=256, hop=128, bands=20)
 _FREE = 40  # places along an axis whose length a model leaves open
 WORDS = ("[MASK]", *(f"word{number}" for number in range(1, 20)))
 KINDS: dict[str, Input] = {
@@ -141,7 +140,7 @@ KINDS: dict[str, Input] = {
     "one channel": ImageInput((32, 32), channels=1),
     "12 channels": ImageInput((32, 32), channels=12),
     "(mel, time)": SpectrogramInput(32, 40),
-    "recording": SpectrogramInput(20, None, _FRONT.floor, _FRONT.top, _FRONT),
+    "recording": log_mel_input(LogMel(rate=8000, window=256, hop=128, bands=20)),
     "(time,)": WaveInput(100, 400),
     "tokens": TextInput(WORDS, mask=0, tokens=16),
     "table row": TableInput(tuple(f"x{feature}" for feature in range(12)), (0.0,) * 12, (10.0,) * 12),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
 
@@ -304,6 +305,39 @@ def test_a_module_that_does_not_fit_its_rows_is_one_line(run, photo):
     told = r"the module failed on rows of shape \(1, 3, 8, 8\): RuntimeError: .*: set size= or channels= .black_box.size="
     run.refused(told, photo, box=wrong)
     assert "Traceback" not in run.err + run.out
+
+
+@pytest.fixture
+def clip(tmp_path) -> str:
+    """Half a second of noise, then half a second of silence."""
+    wave = np.random.default_rng(0).normal(0, 0.2, 8000) * (np.arange(8000) < 4000)
+    soundfile.write(tmp_path / "clip.wav", wave, 8000)
+    return f"input={tmp_path / 'clip.wav'}"
+
+
+@pytest.mark.parametrize(
+    ("box", "shape"),
+    [
+        (["callable", "function=tests.functions:loud", "kind=wave", "kind.rate=4000"], (4000,)),
+        (["module", "factory=tests.functions:loud_module", "kind=spectrogram", "kind.front.bands=20"], (20, 44)),
+    ],
+)
+def test_a_model_of_ones_own_takes_sounds(run, clip, box, shape):
+    name, own, *kind = box
+    given = [f"black_box={name}", f"black_box.{own}", "black_box.outputs=probabilities", *kind]
+    assert run(clip, "explainer=lime", "perturber.fill=zeros", "target=1", box=given, settings=["device=cpu", "q=60"]) == 0
+    with np.load(next((run.folder / "explanations").glob("*.npz"))) as made:
+        saliency = made["saliency"].reshape(-1, made["saliency"].shape[-1]).sum(0)
+        assert made["saliency"].shape == shape
+    half = len(saliency) // 2
+    assert saliency[:half].mean() > 10 * abs(saliency[half + len(saliency) // 10 :].mean())
+
+
+def test_a_kind_goes_with_a_model_of_ones_own(run, clip):
+    assert run(clip, "kind=wave", "kind.rate=8000", box=[]) == 2
+    assert "kind= goes with a model of your own, black_box=callable or black_box=module" in run.err
+    assert run(clip, "black_box.input=wave", box=["black_box=callable", "black_box.function=tests.functions:loud"]) == 2
+    assert "black_box.input=wave is text: write kind=wave, and its settings as kind.rate=16000" in run.err
 
 
 def test_a_greyscale_module_without_weights_is_explained_as_built(run, photo):

@@ -36,6 +36,17 @@ def test_answers_are_the_module_s(engine, close, rows):
     assert box.queries == rows
 
 
+def test_rows_of_any_length_are_answered_as_the_module_does():
+    pytest.importorskip("openvino")
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)).eval()
+    run = runner(module, (1, 20, None), CPU, "openvino")
+    for frames in (30, 45, 30):
+        rows = torch.rand(3, 1, 20, frames)
+        with torch.no_grad():
+            assert torch.allclose(run(rows), module(rows), atol=1e-5)
+
+
 def test_compiled_boxes_pickle():
     pytest.importorskip("openvino")
     box, x = from_torch(net(), ImageInput((24, 24)), HALF, HALF, None, engine="openvino"), torch.rand(2, 3, 24, 24)

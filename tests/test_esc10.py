@@ -10,7 +10,7 @@ import torch
 
 from dax_lightning.black_box import from_function
 from dax_lightning.errors import InputError
-from dax_lightning.inputs import LogMel, SpectrogramInput, WaveInput
+from dax_lightning.inputs import LogMel, WaveInput, log_mel_input
 from dax_lightning.metrics import IoU, LayerMass, LayerShare, OverTime
 from dax_lightning.tasks import Esc10, Mixture
 from dax_lightning.tasks.esc10 import Noise
@@ -60,7 +60,7 @@ def box(classes=("low", "high")):
         low = loud_in(rows, 0, 1000)
         return torch.stack([low, 1 - low], 1)
 
-    return from_function(scores, SpectrogramInput(24, None, FRONT.floor, FRONT.top, FRONT), classes=classes)
+    return from_function(scores, log_mel_input(FRONT), classes=classes)
 
 
 def test_a_clip_stands_between_two_noises_and_its_time_is_the_truth(root):

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from dax_lightning.errors import InputError
-from dax_lightning.inputs import ImageInput, LogMel, SpectrogramInput, WaveInput
+from dax_lightning.inputs import ImageInput, LogMel, SpectrogramInput, WaveInput, log_mel_input
 from dax_lightning.segment.default import Default, mosaic_for, mosaic_on, segmenter_for
 from dax_lightning.segment.image import Quickshift
 from dax_lightning.segment.mosaic import Mosaic
 from dax_lightning.segment.time import Onsets, Tiles, Time
 
 FRONT = LogMel(rate=8000, window=256, hop=80, bands=24)  # 10 ms a frame
-MEL, WAVE = SpectrogramInput(24, None, FRONT.floor, FRONT.top, FRONT), WaveInput(8000)
+MEL, WAVE = log_mel_input(FRONT), WaveInput(8000)
 
 
 @pytest.mark.parametrize(("kind", "shape", "each"), [(MEL, (1, 24, 100), 20), (WAVE, (1, 8000), 1600)])

@@ -86,6 +86,7 @@ def from_function(
     multi_label: bool = False,
     batch_size: int = 32,
     fingerprint: str | None = None,
+    input: Input | None = None,
 ) -> BlackBox:
     """A black box that is any Python function from a batch of rows in [0, 1] to scores.
 
@@ -100,6 +101,7 @@ def from_function(
         multi_label: each class is its own yes or no: sigmoids, no softmax, and rows needn't sum to 1.
         batch_size: rows a call.
         fingerprint: identifies the function in what is saved; ``None``: made from its code and the values that it reaches.
+        input: another kind of input than photographs: ``kind=wave`` on the command line. The same as an ``Input`` for ``size``.
 
     Raises:
         InputError: the path leads to no function, or a setting is out of range.
@@ -115,7 +117,7 @@ def from_function(
     """
     found = imported(function, "black_box.function") if isinstance(function, str) else function
     model = FunctionModel(found, rows, class_names(classes), fingerprint)
-    return BlackBox(model, image_input(size, channels), outputs, multi_label, batch_size)
+    return BlackBox(model, image_input(size if input is None else input, channels), outputs, multi_label, batch_size)
 
 
 def image_input(size: int | tuple[int, int] | list[int] | Input, channels: int = 3) -> Input:

@@ -97,7 +97,7 @@ class SpectrogramInput(Input):
 
     def _front(self) -> LogMel:
         if self.front is None:
-            raise InputError("this spectrogram has no front end: give SpectrogramInput(front=LogMel(...))")
+            raise InputError("this spectrogram has no front end: give log_mel_input(LogMel(...))")
         return self.front
 
     def read(self, path: Path) -> Float[Tensor, "1 mel time"]:
@@ -117,3 +117,22 @@ class SpectrogramInput(Input):
         steps = np.linspace(0, 1, len(_COLOURS))
         colours = [np.interp(share, steps, [colour[channel] for colour in _COLOURS]) for channel in range(3)]
         return Image.fromarray(np.stack(colours, -1).round().astype(np.uint8))
+
+
+def log_mel_input(
+    front: LogMel = LogMel(),  # noqa: B008 -- frozen
+    frames: int | None = None,
+    seconds: float | None = None,
+) -> SpectrogramInput:
+    """The input of a model of log-mel spectrograms: bands and range are the front end's.
+
+    Args:
+        front: how recordings become spectrograms.
+        frames: see :class:`SpectrogramInput`.
+        seconds: see :class:`SpectrogramInput`.
+
+    Example:
+        >>> log_mel_input(LogMel(bands=40)).shape
+        (1, 40, None)
+    """
+    return SpectrogramInput(front.bands, frames, front.floor, front.top, front, seconds)

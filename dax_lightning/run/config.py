@@ -157,6 +157,13 @@ def check_values(cfg: Any) -> None:
             _check_value(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, hint, key)
     if "input" in cfg and cfg["input"] is not None and not cfg["task"]["_target_"].endswith(".Files"):
         raise InputError(f"input={cfg['input']} goes with task=files alone: leave out task= or input=")
+    if "black_box" in cfg and isinstance(cfg["black_box"].get("input"), str):
+        kind = cfg["black_box"]["input"]
+        raise InputError(f"black_box.input={kind} is text: write kind={kind}, and its settings as kind.rate=16000")
+    if "kind" in cfg and cfg["kind"] is not None and "input" not in cfg["black_box"]:
+        raise InputError(
+            "kind= goes with a model of your own, black_box=callable or black_box=module: others know what they take"
+        )
     if "max_queries" in cfg and cfg["max_queries"] is not None and cfg["max_queries"] < 1:
         raise InputError(f"max_queries={cfg['max_queries']}: it must be at least 1 row, or null for no limit")
     if "masks" in cfg and cfg["masks"] is not None and not cfg["task"]["_target_"].endswith(".Files"):

@@ -120,7 +120,7 @@ def train_esc10(
         root: ESC-50's folder.
         architecture: the network; lite0 begins with ImageNet's weights.
         fold: held out; its accuracy is in ``facts["accuracy"]``, of ``facts["clips"]`` clips.
-        front: how recordings become spectrograms; ``None``: 64 bands at 22 kHz.
+        front: how recordings become spectrograms; ``None``: 128 bands at 22 kHz, a frame each 46 ms.
         schedule: how it learns.
         seed: of all randomness.
         device: cpu, cuda or auto.
@@ -128,7 +128,7 @@ def train_esc10(
     Raises:
         InputError: not this layout, or no clips are left to train on.
     """
-    front = front or LogMel(bands=64)
+    front = front or LogMel(window=2048, hop=1024, bands=128)
     known = clips(root, "esc10")
     held = in_fold(known, fold)
     classes = tuple(sorted({clip.category for clip in known}))

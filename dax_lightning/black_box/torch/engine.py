@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from jaxtyping import Float
@@ -52,23 +52,29 @@ def _few_at_a_time(module: nn.Module, rows: Tensor) -> Tensor:
 
 
 class _OpenVino:
-    """The module, converted once, fed row by row: what a convolution writes is still in the cache when the next reads it."""
+    """The module, converted once a size, fed row by row: what a convolution writes is in the cache when the next reads it."""
 
     def __init__(self, module: nn.Module, shape: tuple[int | None, ...], device: torch.device, engine: str):
         if device.type != "cpu":
             raise InputError(f"engine={engine} runs on a CPU, and the device is {device}: device=cpu, or {_PLAIN}")
-        if None in shape:
-            raise InputError(f"engine={engine} needs inputs of one size, not {shape}: {_PLAIN}")
         try:
             with _silent():
                 import openvino
-                from openvino.frontend import FrontEndManager
-                from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+                import openvino.frontend.pytorch.ts_decoder  # noqa: F401
         except ImportError as error:
             wanted = f"engine={engine} needs OpenVINO: pip install 'dax-lightning[openvino]'"
             raise InputError(f"{wanted}; or {_PLAIN}") from error
         self._made_of = (module, shape, device, engine)
-        row = torch.zeros(1, *map(int, shape), dtype=torch.float32)  # pyright: ignore[reportArgumentType] -- None was refused
+        self._shape, self._compiled = None, None
+        if None not in shape:
+            self._compile(torch.zeros(1, *cast(tuple[int, ...], shape)))
+
+    def _compile(self, row: Tensor) -> None:
+        import openvino
+        from openvino.frontend import FrontEndManager
+        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+        module, _, _, engine = self._made_of
         reader: Any = FrontEndManager().load_by_framework("pytorch")  # openvino.convert_model would report to its makers
         try:
             with warnings.catch_warnings(), torch.inference_mode():
@@ -79,20 +85,22 @@ class _OpenVino:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"OpenVINO can't convert {type(module).__name__} ({first}): {_PLAIN}") from error
         model.reshape(list(row.shape))
-        precision = "bf16" if engine == "openvino_bf16" else "f32"
         options: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_PRECISION_HINT": "bf16" if engine == "openvino_bf16" else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "ENABLE_CPU_PINNING": False,  # else all processes of a sweep sit on the first core
         }
-        self._compiled = openvino.Core().compile_model(model, "CPU", options)
+        self._shape, self._compiled = row.shape, openvino.Core().compile_model(model, "CPU", options)
 
     def __reduce__(self) -> tuple[Any, ...]:  # what is compiled can't be pickled: it is compiled again
         return _OpenVino, self._made_of
 
-    def __call__(self, rows: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
-        answers = [torch.from_numpy(self._compiled(row[None].contiguous().float().numpy())[0].copy()) for row in rows]
-        return torch.cat(answers)
+    def __call__(self, rows: Float[Tensor, "n c *space"]) -> Float[Tensor, "n k"]:
+        each = [row[None].contiguous().float() for row in rows]
+        if each[0].shape != self._shape:  # recordings differ in length
+            self._compile(each[0])
+        compiled: Any = self._compiled
+        return torch.cat([torch.from_numpy(compiled(row.numpy())[0].copy()) for row in each])
 
 
 class _OneTable(nn.Module):

@@ -170,6 +170,7 @@ def from_factory(
     multi_label: bool = False,
     batch_size: int = 32,
     device: str = "auto",
+    input: Input | None = None,
 ) -> BlackBox:
     """A black box that is the torch module which a function of yours makes.
 
@@ -177,6 +178,7 @@ def from_factory(
         factory: ``package.module:function``, called without arguments, or a class; the working folder is on the import path.
         weights: a .safetensors or .pth file; ``None``: the module has them already.
         size: see :func:`from_torch`, as are all others.
+        input: see :func:`from_function`.
 
     Raises:
         InputError: the factory makes no torch module, or the weights don't fit.
@@ -195,7 +197,8 @@ def from_factory(
         raise InputError(f"black_box.factory={factory} made a {type(module).__name__}, wanted a torch.nn.Module")
     if weights is not None:
         load_weights(module, weights)
-    return from_torch(module, size, mean, std, classes, outputs, multi_label, batch_size, device, channels=channels)
+    kind = size if input is None else input
+    return from_torch(module, kind, mean, std, classes, outputs, multi_label, batch_size, device, channels=channels)
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:

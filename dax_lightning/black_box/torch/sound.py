@@ -16,7 +16,7 @@ from dax_lightning.black_box.torch.named import lite0_module
 from dax_lightning.black_box.torch.stored import store, stored
 from dax_lightning.errors import InputError
 from dax_lightning.inputs.sound import LogMel
-from dax_lightning.inputs.spectrogram import SpectrogramInput
+from dax_lightning.inputs.spectrogram import log_mel_input
 
 Architecture = Literal["lite0", "resnet18", "resnet50", "blstm"]
 _KIND = "sound_model"
@@ -157,7 +157,5 @@ def sound_model(weights: str, batch_size: int = 32, device: str = "auto", engine
         InputError: no such file, or another kind of file.
     """
     made = SoundModel.load(weights)
-    kind = SpectrogramInput(made.front.bands, None, made.front.floor, made.front.top, made.front)
-    return from_torch(
-        made.module, kind, (made.mean,), (made.std,), made.classes, "logits", batch_size=batch_size, device=device, engine=engine
-    )
+    kind, mean, std = log_mel_input(made.front), (made.mean,), (made.std,)
+    return from_torch(made.module, kind, mean, std, made.classes, batch_size=batch_size, device=device, engine=engine)
