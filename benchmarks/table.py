@@ -25,6 +25,15 @@ COLUMNS = {
     "relevance_rank": "rank accuracy",
     "deletion": "deletion",
     "insertion": "insertion",
+    "iou_time": "IoU over time, mean + 1 std",
+    "iou_time_mean": "at mean",
+    "iou_time_best": "at best k",
+    "iou_audible": "audible part, mean + 1 std",
+    "pointing_time": "pointing in time",
+    "deletion_time": "deletion in time",
+    "insertion_time": "insertion in time",
+    "own_power_mass": "map on own power",
+    "own_power_share": "own power in the top tenth",
 }
 
 
