@@ -1,0 +1,52 @@
+"""Is the event type found that tells positive from negative? A line a carrier, from rows of experiment=carriers.
+
+*Found*: the map's highest time lies in an event of the carrier. *Best of all types*: of all event types in the recording, the
+carrier has the highest IoU at mean + 1 std. Shares have 95 % Wilson intervals, means bootstrap intervals.
+
+Run: python -m benchmarks.carriers FOLDER [FOLDER ...]. Each folder's name ends in its carrier, and holds a rows.csv.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import pandas as pd
+from scipy.stats import binomtest
+
+from benchmarks.common import interval
+from benchmarks.table import every_row, markdown
+from dax_lightning.tasks.textgrids import KINDS
+
+
+def main(folders: Sequence[str]) -> None:
+    print("\n".join(table(folders)))
+
+
+def table(folders: Sequence[str]) -> list[str]:
+    """The lines of the table."""
+    head = ["carrier", "found", "best of all types", "IoU at mean + 1 std", "IoU at best k", "n"]
+    return markdown(head, [line(folder.rsplit("_", 1)[-1], every_row([folder])) for folder in folders])
+
+
+def line(carrier: str, rows: pd.DataFrame) -> list[str]:
+    """The cells of one carrier."""
+    rows = rows.loc[rows["status"] == "ok"]
+    types = [f"iou_time_{kind}" for kind in KINDS if f"iou_time_{kind}" in rows]
+    best = rows[f"iou_time_{carrier}"] == rows[types].max(axis=1)
+    found = (rows["pointing_time"] == 1, best & (rows[f"iou_time_{carrier}"] > 0))
+    means = [interval(rows[metric].tolist()) for metric in ("iou_time", "iou_time_best")]
+    return [carrier, *(share(int(one.sum()), len(one)) for one in found), *means, str(len(rows))]
+
+
+def share(count: int, of: int) -> str:
+    """How many of all, in %, with its Wilson interval.
+
+    Example:
+        >>> share(38, 40)
+        '38 of 40: 95 % [84, 99]'
+    """
+    ends = binomtest(count, of).proportion_ci(method="wilson")
+    return f"{count} of {of}: {100 * count / of:.0f} % [{100 * ends.low:.0f}, {100 * ends.high:.0f}]"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
