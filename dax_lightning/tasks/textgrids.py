@@ -128,7 +128,7 @@ def read_annotations(root: str | Path) -> list[Annotation]:
         root: the folder; a file stands for itself.
 
     Raises:
-        InputError: no such folder, no TextGrid in it, or none that can be read; of a single file, what is wrong with it.
+        InputError: no such folder, no TextGrid in it, or none that can be used, with what is wrong with the first.
     """
     folder = Path(root).expanduser()
     if folder.is_file():
@@ -145,8 +145,6 @@ def read_annotations(root: str | Path) -> list[Annotation]:
                 raise InputError(f"annotation {file} has the name of {found[file.stem].file}")
             found[file.stem] = read_annotation(file)
         except InputError as error:
-            if file == folder:
-                raise
             skipped.append(str(error))
     if not found:
         raise InputError(f"task.root={root}: none of its {len(files)} TextGrids can be used: {skipped[0]}")
