@@ -9,6 +9,7 @@ Run: python -m benchmarks.carriers FOLDER [FOLDER ...]. Each folder's name ends 
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
@@ -29,12 +30,12 @@ def table(folders: Sequence[str]) -> list[str]:
 
 def line(carrier: str, rows: pd.DataFrame) -> list[str]:
     """The cells of one carrier."""
-    rows = rows.loc[rows["status"] == "ok"]
-    types = [f"iou_time_{kind}" for kind in KINDS if f"iou_time_{kind}" in rows]
-    best = rows[f"iou_time_{carrier}"] == rows[types].max(axis=1)
-    found = (rows["pointing_time"] == 1, best & (rows[f"iou_time_{carrier}"] > 0))
-    means = [interval(rows[metric].tolist()) for metric in ("iou_time", "iou_time_best")]
-    return [carrier, *(share(int(one.sum()), len(one)) for one in found), *means, str(len(rows))]
+    done = rows.loc[rows["status"] == "ok"]
+    values = done[[f"iou_time_{kind}" for kind in KINDS if f"iou_time_{kind}" in done]].to_numpy(float)
+    own = done[f"iou_time_{carrier}"].to_numpy(float)
+    found = done["pointing_time"].to_numpy(float) == 1, (own > 0) & (own == np.nanmax(values, axis=1))
+    means = [interval(done[metric].tolist()) for metric in ("iou_time", "iou_time_best")]
+    return [carrier, *(share(int(one.sum()), len(own)) for one in found), *means, str(len(own))]
 
 
 def share(count: int, of: int) -> str:

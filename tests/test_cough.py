@@ -1,5 +1,5 @@
 """Coughs: synthetic along annotations, or real; the task, the windowed network and its training."""
-# pyright: reportOptionalMemberAccess=false
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false
 
 from pathlib import Path
 
@@ -194,7 +194,7 @@ def test_real_recordings_give_the_cases_that_synthetic_ones_gave(root, recording
     for case in real:
         same = made[made.keys().index(case.key)]
         assert (case.x - same.x).abs().max() < 1
-        assert case.truth.equal(same.truth)
+        assert (case.truth == same.truth).all()
         assert case.target == 1
     assert set(real.content(0)) == {"file", "mask"}
 
