@@ -39,8 +39,8 @@ def test_a_carrier_is_found_where_the_map_points_at_it_and_best_where_its_iou_is
             "task": "cough",
             "case": list("abcd"),
             "explainer": "dax",
-            "status": ["ok", "ok", "ok", "failed"],
-            "pointing_time": [1.0, 0.0, 1.0, None],
+            "status": ["ok", "ok", "unfaithful", "failed"],
+            "pointing_time": [1.0, 0.4, 0.6, None],
             "iou_time": [0.5, 0.1, 0.3, None],
             "iou_time_best": [0.6, 0.2, 0.4, None],
             "iou_time_inhale": [0.5, 0.1, 0.3, None],
@@ -51,9 +51,10 @@ def test_a_carrier_is_found_where_the_map_points_at_it_and_best_where_its_iou_is
     line = carriers.table([str(tmp_path / "cough_inhale")])[-1].split(" | ")
     assert line[0] == "| inhale"
     assert line[1].startswith("2 of 3: 67 % [")
-    assert line[2].startswith("2 of 3: 67 % [")
-    assert line[3].startswith("0.300 [")
-    assert line[4:] == ["0.400 [0.200, 0.600]", "3 |"]
+    assert line[2].startswith("1 of 3: 33 % [")
+    assert line[3].startswith("2 of 3: 67 % [")
+    assert line[4].startswith("0.300 [")
+    assert line[5:] == ["0.400 [0.200, 0.600]", "3", "1 |"]
 
 
 def test_a_forest_has_a_dot_for_each_method_that_has_all_metrics(folders, tmp_path, monkeypatch):
