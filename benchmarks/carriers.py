@@ -31,13 +31,19 @@ def table(folders: Sequence[str]) -> list[str]:
 
 def line(carrier: str, rows: pd.DataFrame) -> list[str]:
     """The cells of one carrier."""
-    done, unfaithful = rows.loc[rows["status"] != "failed"], int((rows["status"] == "unfaithful").sum())
+    done = rows.loc[rows["status"] != "failed"]
     values = done[[f"iou_time_{kind}" for kind in KINDS if f"iou_time_{kind}" in done]].to_numpy(float)
     own = done[f"iou_time_{carrier}"].to_numpy(float)
     inside = done["pointing_time"].to_numpy(float)
     counted = inside >= 0.5, inside == 1, (own > 0) & (own == np.nanmax(values, axis=1))
     means = [interval(done[metric].tolist()) for metric in ("iou_time", "iou_time_best")]
-    return [carrier, *(share(int(one.sum()), len(own)) for one in counted), *means, str(len(own)), str(unfaithful)]
+    return [
+        carrier,
+        *(share(int(one.sum()), len(own)) for one in counted),
+        *means,
+        str(len(own)),
+        str(list(done["status"]).count("unfaithful")),
+    ]
 
 
 def share(count: int, of: int) -> str:
@@ -45,7 +51,7 @@ def share(count: int, of: int) -> str:
 
     Example:
         >>> share(38, 40)
-        '38 of 40: 95 % [84, 99]'
+        '38 of 40: 95 % [83, 99]'
     """
     ends = binomtest(count, of).proportion_ci(method="wilson")
     return f"{count} of {of}: {100 * count / of:.0f} % [{100 * ends.low:.0f}, {100 * ends.high:.0f}]"
