@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks import carriers
 from benchmarks.common import ROOT
 from benchmarks.differences import against, leads
 from benchmarks.table import COLUMNS, complete, every_row, interval, markdown, once, read, tables
@@ -74,6 +75,11 @@ DRAWINGS = (
     ("Drawn objects", "120 drawings of 64 x 64 pixels, `task.seed=0`. Their truth is exact.", "shapes"),
     ("Drawn objects, asked once", "120 new drawings, `task.seed=2`. No version had been asked about them.", "asked_once_shapes"),
 )
+CARRIERS = ("cough", "inhale", "compress")
+FILLS = {
+    "silence": "Removed segments are silence",
+    "mean": "Removed segments have the mean spectrum: explainers.dax.perturber.fill=image_mean",
+}
 HEAD = """# Results
 
 This page is generated from `docs/results/*/rows.csv`: `python -m benchmarks.results` writes it, and a test compares.
@@ -136,7 +142,7 @@ def page() -> str:
     for title, what, folder in DRAWINGS:
         metrics = ("iou", "iou_best", "pointing", "relevance_rank")
         lines += [f"## {title}\n", f"{what}\n", *lead_table([f"docs/results/{folder}"], metrics), ""]
-    return "\n".join([*lines, *_budget(), *_rest()]) + "\n"
+    return "\n".join([*lines, *_budget(), *_rest(), *_coughs()]) + "\n"
 
 
 def lead_table(folders: Sequence[str], metrics: Sequence[str], method: str = "dax") -> list[str]:
@@ -241,6 +247,18 @@ def _rest() -> Iterator[str]:
             f"- {COLUMNS[metric]} on EfficientNet-Lite0: `dax` with 300 queries {dax}, LIME with 3000 queries {lime}, "
             f"difference {difference} ({n} photographs)."
         )
+
+
+def _coughs() -> Iterator[str]:
+    yield "\n## Coughs: is the carrier found?\n"
+    yield "Held-out synthetic recordings of `task=cough`, positive and heard so by the model. The carrier is the event type that"
+    yield "tells positive from negative. `make carriers data=DIR` makes these rows: `dax`, q = 1000, seed 0.\n"
+    yield "- *Found*: at least half of the map's highest time lies in events of the carrier. *Wholly inside*: all of it does."
+    yield "- *Best of all types*: of the event types in the recording, the carrier has the highest IoU at mean + 1 std."
+    yield "- Shares have Wilson intervals."
+    for fill, title in FILLS.items():
+        yield f"\n**{title}**\n"
+        yield from carriers.table(_folders(*(f"cough_{fill}_{one}" for one in CARRIERS), boxes=False))
 
 
 def read_every(folder: str) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import beside, differences, forest, results
+from benchmarks import beside, carriers, differences, forest, results
 from dax_lightning.types import Explanation
 
 
@@ -30,6 +30,31 @@ def test_differences_are_paired_on_the_cases_that_both_have(folders, capsys):
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[0] == "**lite0**, seed 0"
     assert lines[-1] == "| lime | 0.400 | 0.600 | +0.200 [+0.100, +0.300] | 2 | 0.350 | 0.850 | +0.500 [+0.300, +0.700] | 2 |"
+
+
+def test_a_carrier_is_found_where_the_map_points_at_it_and_best_where_its_iou_is_the_highest(tmp_path):
+    (tmp_path / "cough_inhale").mkdir()
+    rows = pd.DataFrame(
+        {
+            "task": "cough",
+            "case": list("abcd"),
+            "explainer": "dax",
+            "status": ["ok", "ok", "unfaithful", "failed"],
+            "pointing_time": [1.0, 0.4, 0.6, None],
+            "iou_time": [0.5, 0.1, 0.3, None],
+            "iou_time_best": [0.6, 0.2, 0.4, None],
+            "iou_time_inhale": [0.5, 0.1, 0.3, None],
+            "iou_time_cough": [0.1, 0.4, None, None],
+        }
+    )
+    rows.to_csv(tmp_path / "cough_inhale" / "rows.csv", index=False)
+    line = carriers.table([str(tmp_path / "cough_inhale")])[-1].split(" | ")
+    assert line[0] == "| inhale"
+    assert line[1].startswith("2 of 3: 67 % [")
+    assert line[2].startswith("1 of 3: 33 % [")
+    assert line[3].startswith("2 of 3: 67 % [")
+    assert line[4].startswith("0.300 [")
+    assert line[5:] == ["0.400 [0.200, 0.600]", "3", "1 |"]
 
 
 def test_a_forest_has_a_dot_for_each_method_that_has_all_metrics(folders, tmp_path, monkeypatch):

@@ -32,8 +32,15 @@ PRESETS = {  # other values for a class that has a YAML with its defaults beside
     "black_box/vit_tiny.yaml",
     "black_box/lite0_voc.yaml",
     "black_box/vit_tiny_voc.yaml",
+    "black_box/cough_blstm.yaml",
     "black_box/esc10_resnet.yaml",
     "metric/iou_audible.yaml",
+    "metric/iou_time_compress.yaml",
+    "metric/iou_time_cough.yaml",
+    "metric/iou_time_inhale.yaml",
+    "metric/iou_time_noise.yaml",
+    "metric/iou_time_silence.yaml",
+    "metric/iou_time_throatclear.yaml",
     "metric/iou_time_wrong_label.yaml",
 }
 

@@ -308,6 +308,7 @@ def test_bad_share_is_named(share):
 
 PRESETS = {  # other values for a class that has a YAML with its defaults beside it
     *("deletion_time", "insertion_time", "iou_audible", "iou_time_best", "iou_time_wrong_label", "pointing_time"),
+    *("iou_time_compress", "iou_time_cough", "iou_time_inhale", "iou_time_noise", "iou_time_silence", "iou_time_throatclear"),
 }
 
 

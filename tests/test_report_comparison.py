@@ -327,7 +327,7 @@ def test_paper_stands_beside_ours_in_the_papers_unit():
     assert math.isnan(lines["RISE"][1][0])
 
 
-@pytest.mark.parametrize("number", [2, 3, 4, 5, 6, 9])
+@pytest.mark.parametrize("number", [2, 3, 4, 5, 6, 7, 8, 9])
 def test_every_line_of_the_paper_has_all_its_columns(number):
     made = paper_table(number, [])
     assert made is not None

@@ -4,6 +4,7 @@ from dax_lightning.inputs.image_file import read_image
 from dax_lightning.tasks.bad_model import BadModel, background_classifier, biased_scene
 from dax_lightning.tasks.base import Only, Task
 from dax_lightning.tasks.coco import Coco
+from dax_lightning.tasks.cough import Cough
 from dax_lightning.tasks.esc10 import Esc10, Mixture
 from dax_lightning.tasks.files import Files, Photo
 from dax_lightning.tasks.scenes import Scene, shape_scene
@@ -13,6 +14,7 @@ from dax_lightning.tasks.voc import Voc
 __all__ = [
     "BadModel",
     "Coco",
+    "Cough",
     "Esc10",
     "Files",
     "Mixture",

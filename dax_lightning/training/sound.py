@@ -1,7 +1,7 @@
 """Training classifiers of sound by Lightning."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -138,22 +138,37 @@ def train_esc10(
     trained = torch.tensor([clip not in held for clip in known])
     if not trained.any():
         raise InputError(f"fold={fold} holds all clips: none is left to train on")
-    mean, std = rows[trained].mean().item(), rows[trained].std().item()
+    made = trained_model(architecture, front, classes, rows[trained], labels[trained], schedule or Schedule(), seed, device)
+    held_out = accuracy(made, list(rows[~trained]), labels[~trained])
+    return replace(made, facts={"fold": fold, "seed": seed, "clips": len(held), "accuracy": held_out})
+
+
+def trained_model(
+    architecture: Architecture,
+    front: LogMel,
+    classes: Sequence[str],
+    rows: Float[Tensor, "n 1 mel time"],
+    labels: Int[Tensor, " n"],
+    schedule: Schedule,
+    seed: int,
+    device: str,
+) -> SoundModel:
+    """A network trained on spectrograms in dB, as a model of sound without any facts."""
+    mean, std = rows.mean().item(), rows.std().item()
     pl.seed_everything(seed, verbose=False)
     module = network(architecture, front.bands, len(classes), pretrained=True)
-    rows = (rows - mean) / std
-    fit(module, rows[trained], labels[trained], schedule or Schedule(), device)
-    facts = {"fold": fold, "seed": seed, "clips": len(held), "accuracy": accuracy(module, rows[~trained], labels[~trained])}
-    return SoundModel(module, architecture, front, classes, mean, std, facts)
+    fit(module, (rows - mean) / std, labels, schedule, device)
+    return SoundModel(module, architecture, front, tuple(classes), mean, std, {})
 
 
 @torch.no_grad()
-def accuracy(module: nn.Module, rows: Float[Tensor, "n 1 mel time"], labels: Int[Tensor, " n"]) -> float:
-    """Share of right answers.
+def accuracy(model: SoundModel, rows: Sequence[Float[Tensor, "1 mel time"]], labels: Int[Tensor, " n"]) -> float:
+    """Share of right answers to spectrograms in dB, each of its own length.
 
     Example:
-        >>> accuracy(nn.Flatten(), torch.eye(2).view(2, 1, 2, 1), torch.tensor([0, 0]))
+        >>> model = SoundModel(nn.Flatten(), "blstm", LogMel(bands=2), ("low", "high"), 0.0, 1.0, {})
+        >>> accuracy(model, list(torch.eye(2).view(2, 1, 2, 1)), torch.tensor([0, 0]))
         0.5
     """
-    said: Sequence[Tensor] = [module(part).argmax(1) for part in rows.split(32)]
-    return (torch.cat(list(said)) == labels).float().mean().item()
+    said = [model.module((row[None] - model.mean) / model.std).argmax(1) for row in rows]
+    return (torch.cat(said) == labels).float().mean().item()

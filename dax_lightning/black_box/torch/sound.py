@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import timm
+import torch.nn.functional as F
 from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -46,24 +47,31 @@ class ImageNetwork(nn.Module):
 
 
 class Blstm(nn.Module):
-    """A bi-directional LSTM over the frames of a spectrogram, its outputs averaged over time.
+    """A bi-directional LSTM over windows of a spectrogram; the logits of all windows are averaged.
 
-    As in the baseline of the DiCOVA challenge (Sharma et al. 2022): windows of frames in, one answer out.
+    As in the baseline of the DiCOVA challenge (Sharma et al. 2022): windows of 51 frames, each 10 frames after the one before.
+    The last frame is repeated until the last window is full, so that inputs of any length are heard to their end.
 
     Example:
         >>> import torch
-        >>> Blstm(mels=64, classes=2)(torch.zeros(3, 1, 64, 50)).shape
+        >>> Blstm(mels=64, classes=2)(torch.zeros(3, 1, 64, 200)).shape
         torch.Size([3, 2])
     """
 
-    def __init__(self, mels: int, classes: int, hidden: int = 64):
+    window, stride = 51, 10  # frames
+
+    def __init__(self, mels: int, classes: int, hidden: int = 32):
         super().__init__()
         self.lstm = nn.LSTM(mels, hidden, bidirectional=True, batch_first=True)
         self.out = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.Tanh(), nn.Linear(hidden, classes))
 
     def forward(self, rows: Float[Tensor, "n 1 mel time"]) -> Float[Tensor, "n k"]:
         """The logits."""
-        return self.out(self.lstm(rows[:, 0].mT)[0].mean(1))
+        over = rows.shape[-1] - self.window
+        missing = -over if over < 0 else -over % self.stride
+        windows = F.pad(rows[:, 0], (0, missing), mode="replicate").unfold(-1, self.window, self.stride)  # (n, mel, w, 51)
+        said = self.out(self.lstm(windows.permute(0, 2, 3, 1).flatten(0, 1))[0].mean(1))
+        return said.unflatten(0, (len(rows), -1)).mean(1)
 
 
 def network(architecture: Architecture, mels: int, classes: int, pretrained: bool = False) -> nn.Module:
