@@ -1,6 +1,7 @@
 """TextGrids of coughs: events, misspelt labels, and files that can't be used."""
 
 import logging
+import sys
 
 import pytest
 
@@ -118,3 +119,10 @@ def test_the_real_annotations_are_read_and_what_was_mended_is_counted(caplog):
     assert told in caplog.text
     assert "intervals left out: other 19, without a label 17. 2 skipped, such as: annotation" in caplog.text
     assert sum(event.kind == "cough" for one in found for event in one.events) > 6000
+
+
+def test_without_its_parser_the_remedy_is_told(tmp_path, monkeypatch):
+    write(tmp_path, a=GOOD)
+    monkeypatch.setitem(sys.modules, "tgt", None)
+    with pytest.raises(InputError, match=r"annotations need the package tgt: pip install 'dax-lightning\[textgrid\]'"):
+        read_annotation(tmp_path / "a.TextGrid")

@@ -81,8 +81,10 @@ def read_annotation(file: str | Path) -> Annotation:
         >>> made.events[0], made.mended
         (Event(kind='silence', start=0.0, end=0.4), ('slence',))
     """
-    import tgt  # not at the top: photographs needn't wait for it
-
+    try:
+        import tgt  # not at the top: photographs needn't wait for it
+    except ImportError as error:
+        raise InputError("annotations need the package tgt: pip install 'dax-lightning[textgrid]'") from error
     path = Path(file).expanduser()
     if not path.is_file():
         raise InputError(f"annotation {path} does not exist: give the path of a TextGrid")
