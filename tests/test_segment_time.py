@@ -54,8 +54,8 @@ def test_the_default_follows_the_kind_of_input():
     assert Default().on(ImageInput((64, 64))) == Quickshift()
     assert Default().on(MEL) == Time(seconds=0.2, step=0.01)
     assert segmenter_for(SpectrogramInput(24)) == Quickshift()
-    assert len(mosaic_for(MEL)(torch.rand(1, 24, 200))) == 5
-    assert len(mosaic_for(WAVE)(torch.rand(1, 16000))) == 4
+    assert len(mosaic_for(MEL)(torch.rand(1, 24, 200))) == 6
+    assert len(mosaic_for(WAVE)(torch.rand(1, 16000))) == 5
     assert mosaic_on(Mosaic(Time(4), [], []), MEL)(torch.rand(1, 24, 200)).max() == 3
     with pytest.raises(InputError, match="segmenter=default is chosen by the kind of input"):
         Default()(torch.rand(3, 8, 8))

@@ -53,7 +53,7 @@ def segmenter_for(kind: Input) -> Segmenter:
 
 
 def mosaic_for(kind: Input) -> Mosaic:
-    """Six segmentations of photographs, pieces of time of four lengths of sounds, single places where there are no neighbours.
+    """Six segmentations of photographs, pieces of time of five lengths of sounds, single places where there are no neighbours.
 
     Example:
         >>> from dax_lightning.inputs.image import ImageInput
@@ -63,7 +63,7 @@ def mosaic_for(kind: Input) -> Mosaic:
     if not kind.has_space:
         return Mosaic(Tokens(), [], [])
     if kind.step is not None:
-        lengths = [Time(seconds=seconds) for seconds in (0.1, 0.4, 0.8)]
+        lengths = [Time(seconds=seconds) for seconds in (0.1, 0.4, 0.8, 1.6)]
         tiles = [Tiles(seconds=0.8, bands=4)] if len(kind.shape) == 3 else []
         return Mosaic(Time(seconds=0.2), [*lengths, *tiles], []).on(kind)
     return Mosaic() if len(kind.shape) == 3 else Mosaic(Time(16), [Time(8), Time(24), Time(40)], [])
