@@ -253,6 +253,8 @@ def test_training_tells_positive_from_negative_and_is_saved_with_its_carrier(roo
     made.save(tmp_path / "cough.safetensors")
     assert SoundModel.load(tmp_path / "cough.safetensors").facts == made.facts
     heard = sound_model(str(tmp_path / "cough.safetensors"), device="cpu")
+    with pytest.raises(InputError, match=r"task.carrier=noise: the model learned to tell by cough: write task.carrier=cough"):
+        Cough(heard, root, carrier="noise")
     right = sum(int(heard(case.x[None])[0].argmax()) == 1 for case in Cough(heard, root, split=SPLIT))
     assert right > 0.8 * len([one for one in held if one.positive])
 

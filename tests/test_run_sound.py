@@ -17,7 +17,7 @@ from dax_lightning.inputs import LogMel, WaveInput, log_mel_input
 from dax_lightning.metrics import IoU
 from dax_lightning.run.loggers import CsvRun
 from dax_lightning.run.runner import Benchmark
-from dax_lightning.tasks import Files
+from dax_lightning.tasks import Esc10, Files, Mixture
 from dax_lightning.training.sound import Schedule, train_esc10
 from tests.test_esc10 import FRONT, RATE, box, root, tone  # noqa: F401 -- root is a fixture
 
@@ -59,14 +59,14 @@ def test_a_run_leaves_what_the_map_keeps_and_removes(tmp_path, clip, black_box):
 def test_the_report_plays_all_three(tmp_path, clip):
     explained(tmp_path / "run", clip, box())
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert len(re.findall(r'<audio controls preload="none" src="data:audio/ogg;base64,', page)) == 3
+    assert len(re.findall(r'<audio controls preload="metadata" src="data:audio/ogg;base64,', page)) == 3
 
 
 def test_a_long_recording_is_linked(tmp_path):
     soundfile.write(tmp_path / "long.wav", tone(300, 25), RATE)
     explained(tmp_path / "run", tmp_path / "long.wav", box())
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert re.findall(r'<audio controls preload="none" src="([^"]*)"', page) == [
+    assert re.findall(r'<audio controls preload="metadata" src="([^"]*)"', page) == [
         f"explanations/long__{told}.wav" for told in ("input", "lime__kept", "lime__removed")
     ]
 
@@ -120,7 +120,18 @@ def test_the_file_holds_all_that_a_recording_needs(trained, tmp_path):
         alone = trained.module((x[None] - trained.mean) / trained.std).softmax(1)
     assert heard(x[None]).numpy() == pytest.approx(alone.numpy(), abs=1e-5)
     assert heard(x[None])[0].argmax() == 1
-    assert SoundModel.load(tmp_path / "model.safetensors").facts == trained.facts
+    assert SoundModel.load(tmp_path / "model.safetensors").facts == heard.facts == trained.facts
+
+
+@pytest.mark.parametrize("task", [Esc10, Mixture])
+def test_clips_that_a_model_was_trained_on_are_refused(trained, tmp_path, root, task):  # noqa: F811 -- the fixture
+    trained.save(tmp_path / "model.safetensors")
+    heard = sound_model(str(tmp_path / "model.safetensors"), device="cpu")
+    assert len(task(heard, root, fold=5)) > 0
+    with pytest.raises(
+        InputError, match=r"task.fold=1: the model was trained on its clips, and fold 5 was held out: task.fold=5"
+    ):
+        task(heard, root, fold=1)
 
 
 @pytest.mark.parametrize(

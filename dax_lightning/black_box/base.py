@@ -3,9 +3,10 @@
 import hashlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, get_args, runtime_checkable
 
 import torch
@@ -129,6 +130,7 @@ class BlackBox:
         seconds_saved: seconds saved by the bank, net of hashing.
         classes: class names in the order of the probabilities; ``None`` when unknown.
         trained_on: keys of cases that the model was trained on, as far as is known; tasks leave them out.
+        facts: what else is known of the training, such as the fold that was held out; tasks refuse what doesn't fit.
 
     Raises:
         InputError: unknown ``outputs``, or a batch size under 1.
@@ -141,6 +143,7 @@ class BlackBox:
     """
 
     trained_on: frozenset[str] = frozenset()
+    facts: Mapping[str, Any] = MappingProxyType({})
     input: Any  # an Input; who asks knows which kind
 
     def __init__(

@@ -211,6 +211,9 @@ class Cough(Task):
         only: Only = "all",
     ):
         self._set = CoughSet(root, recordings, carrier, split)
+        learned = black_box.facts.get("carrier", carrier)
+        if recordings is None and learned != carrier:
+            raise InputError(f"task.carrier={carrier}: the model learned to tell by {learned}: write task.carrier={learned}")
         names = list(black_box.classes or ())
         if not set(CLASSES) <= set(names):
             raise InputError(

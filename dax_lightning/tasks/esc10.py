@@ -112,7 +112,7 @@ class Esc10(Task):
         limit: int | None = None,
         only: Only = "all",
     ):
-        self._clips = {clip.file.stem: clip for clip in in_fold(clips(root, "esc10"), fold)}
+        self._clips = {clip.file.stem: clip for clip in held_out(clips(root, "esc10"), fold, black_box)}
         self._ids = class_ids(black_box, {clip.category for clip in self._clips.values()})
         self.noise, self.audible = noise, audible
         super().__init__(black_box, list(self._clips), target, limit, only)
@@ -182,7 +182,7 @@ class Mixture(Task):
     ):
         if pairs < 1:
             raise InputError(f"task.pairs={pairs}: wanted 1 or more")
-        known = in_fold(clips(root, "mixture"), fold)
+        known = held_out(clips(root, "mixture"), fold, black_box)
         self._ids = class_ids(black_box, {clip.category for clip in known})
         generator = torch.Generator().manual_seed(seed)
         self._pairs: dict[str, tuple[Clip, Clip, float]] = {}
@@ -266,6 +266,20 @@ def in_fold(known: Sequence[Clip], fold: int) -> list[Clip]:
     if not found:
         raise InputError(f"task.fold={fold}: no clip; choose one of {', '.join(map(str, sorted({clip.fold for clip in known})))}")
     return found
+
+
+def held_out(known: Sequence[Clip], fold: int, black_box: BlackBox) -> list[Clip]:
+    """The clips of one fold, which the model must not have been trained on, as far as is known.
+
+    Raises:
+        InputError: there are none, or the model was trained on them.
+    """
+    other = black_box.facts.get("fold", fold)
+    if other != fold:
+        raise InputError(
+            f"task.fold={fold}: the model was trained on its clips, and fold {other} was held out: task.fold={other}"
+        )
+    return in_fold(known, fold)
 
 
 def class_ids(black_box: BlackBox, categories: Collection[str]) -> dict[str, int]:

@@ -166,4 +166,6 @@ def sound_model(weights: str, batch_size: int = 32, device: str = "auto", engine
     """
     made = SoundModel.load(weights)
     kind, mean, std = log_mel_input(made.front), (made.mean,), (made.std,)
-    return from_torch(made.module, kind, mean, std, made.classes, batch_size=batch_size, device=device, engine=engine)
+    box = from_torch(made.module, kind, mean, std, made.classes, batch_size=batch_size, device=device, engine=engine)
+    box.facts = made.facts
+    return box
