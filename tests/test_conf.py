@@ -117,7 +117,9 @@ def test_experiments_compose_and_all_their_parts_are_built(name, size, tmp_path)
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_last_explainer_of_an_experiment_explains_in_miniature(name, noisy_image):
-    small = ("segmenter=grid", "q=80", "trainer.max_epochs=2", "device=cpu", *(["q_fewer=70"] if name == "table4" else []))
+    short = ["segmenters.short.pieces=4"]  # a picture has no seconds
+    own = {"table4": ["q_fewer=70"], "table7": short, "mixture": short}
+    small = ("segmenter=grid", "q=80", "trainer.max_epochs=2", "device=cpu", *own.get(name, []))
     where, node = list(explainer_nodes(composed(f"experiment={name}", *small)).values())[-1]
     made = build(node, where, black_box=QuarterTorchBox()).explain(noisy_image, 0)
     assert 0 < made.queries <= 80
