@@ -88,7 +88,7 @@ number = 3
 def interrupts_in_the_dark(rows):
     """As ``quarters``; Ctrl-C where a picture is dark all over."""
     if rows.max() < 0.1:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
     return quarters(rows)
 
 

@@ -142,7 +142,7 @@ def test_lightning_does_not_swallow_ctrl_c(run: Command, photo, monkeypatch):
 
     def trained(*_):
         try:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             sys.exit(1)
