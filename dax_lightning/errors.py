@@ -29,6 +29,16 @@ def remedy(setting: str, group: str = "black_box") -> str:
     return f"{setting} ({group}.{setting} on the command line)"
 
 
+def cause_of(error: BaseException, most: int | None = None) -> str:
+    """Another library's error as a part of our one line: its type and its text, of which at most so many characters.
+
+    Example:
+        >>> cause_of(ValueError("a\\n  b"))
+        'ValueError: a b'
+    """
+    return " ".join(f"{type(error).__name__}: {error}".split())[:most]
+
+
 class SingleSegment(InputError):
     """A segmenter found nothing to tell apart in this input."""
 

@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from pycocotools import mask
 
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, cause_of
 from dax_lightning.inputs.image_file import SUFFIXES, size_of
 
 NAMES = ("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light", "fire hydrant",
@@ -138,8 +138,8 @@ def _official(base: Path, file: Path) -> list[tuple[str, Annotated | InputError]
         images, categories = ([*content[key]] for key in ("images", "categories"))
         annotations = [*(content["annotations"] or ())]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        cause = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{file} is no COCO instances file ({cause[:200]}): copy or download it again") from error
+        cause = cause_of(error, most=200)
+        raise InputError(f"{file} is no COCO instances file ({cause}): copy or download it again") from error
     skipped: Counter[str] = Counter()
     names = {_key(each["id"]): each["name"].lower() for each in categories if _has(each, name=str)}
     skipped["classes without an id or a name"] = sum(not _has(each, name=str) for each in categories)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, cause_of
 
 KINDS = ("cough", "throatclear", "noise", "inhale", "compress", "silence")
 MENDED = {
@@ -97,9 +97,10 @@ def read_annotation(file: str | Path) -> Annotation:
     except InputError:
         raise
     except Exception as error:  # the parser has no error of its own
+        cause = cause_of(error, most=150)
         if "Could not add object" in str(error):
-            raise InputError(f"annotation {path} has intervals that overlap: mend it in Praat ({_one_line(error)})") from error
-        raise InputError(f"annotation {path} can't be read ({_one_line(error)}): wanted a TextGrid that Praat wrote") from error
+            raise InputError(f"annotation {path} has intervals that overlap: mend it in Praat ({cause})") from error
+        raise InputError(f"annotation {path} can't be read ({cause}): wanted a TextGrid that Praat wrote") from error
     if not grid.has_tier(TIER):
         tiers = ", ".join(grid.get_tier_names()) or "none"
         raise InputError(f"annotation {path} has no tier {TIER} (its tiers: {tiers}): wanted the events in a tier of this name")
@@ -168,7 +169,3 @@ def _tell(found: list[Annotation], skipped: list[str]) -> None:
 
 def _counted(labels: Iterable[str]) -> str:
     return ", ".join(f"{label or 'without a label'} {count}" for label, count in Counter(labels).most_common())
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:150]

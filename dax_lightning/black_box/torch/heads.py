@@ -14,7 +14,7 @@ from dax_lightning.black_box.torch.engine import Engine
 from dax_lightning.black_box.torch.module import TorchModel
 from dax_lightning.black_box.torch.named import lite0, timm_model
 from dax_lightning.black_box.torch.stored import store, stored
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, cause_of
 from dax_lightning.inputs.image import Crop
 
 Backbone = Literal["lite0", "vit_tiny"]
@@ -79,7 +79,7 @@ class LinearHead:
                 trained_on=tuple(facts["trained_on"]),
             )
         except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
-            cause = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            cause = cause_of(error, most=200)
             raise InputError(
                 f"black_box.head={file} is no head ({cause}): wanted a .safetensors file that scripts/train_voc_head.py wrote"
             ) from error

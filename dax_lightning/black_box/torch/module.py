@@ -16,7 +16,7 @@ from dax_lightning.black_box.torch.engine import Engine, runner
 from dax_lightning.black_box.torch.fold import folded
 from dax_lightning.black_box.torch.weights import load_weights
 from dax_lightning.device import pick_device
-from dax_lightning.errors import InputError, ModelError, remedy
+from dax_lightning.errors import InputError, ModelError, cause_of, remedy
 from dax_lightning.inputs.base import Input
 
 Numbers = float | tuple[float, ...] | list[float] | None
@@ -191,8 +191,8 @@ def from_factory(
     try:
         module = make()
     except Exception as error:
-        cause = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"black_box.factory={factory} failed when called without arguments ({cause})") from error
+        told = f"black_box.factory={factory} failed when called without arguments ({cause_of(error)})"
+        raise InputError(told) from error
     if not isinstance(module, nn.Module):
         raise InputError(f"black_box.factory={factory} made a {type(module).__name__}, wanted a torch.nn.Module")
     if weights is not None:

@@ -15,7 +15,7 @@ from dax_lightning.black_box.torch.engine import Engine
 from dax_lightning.black_box.torch.module import from_torch
 from dax_lightning.black_box.torch.named import lite0_module
 from dax_lightning.black_box.torch.stored import store, stored
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, cause_of
 from dax_lightning.inputs.sound import LogMel
 from dax_lightning.inputs.spectrogram import log_mel_input
 
@@ -145,7 +145,7 @@ class SoundModel:
             module = network(told["architecture"], front.bands, len(classes))
             module.load_state_dict(state)
         except (SafetensorError, KeyError, ValueError, TypeError, OSError, RuntimeError) as error:
-            cause = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            cause = cause_of(error, most=200)
             raise InputError(
                 f"black_box.weights={file} is no model of sound ({cause}): wanted a .safetensors file that `make sound` wrote"
             ) from error
