@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 
 from benchmarks.common import interval
 from benchmarks.table import every_row, markdown
-from dax_lightning.tasks.textgrids import KINDS
+from dax_lightning.tasks.textgrids import EVENT_TYPES
 
 
 def main(folders: Sequence[str]) -> None:
@@ -32,7 +32,7 @@ def table(folders: Sequence[str]) -> list[str]:
 def line(carrier: str, rows: pd.DataFrame) -> list[str]:
     """The cells of one carrier."""
     done = rows.loc[rows["status"] != "failed"]
-    values = done[[f"iou_time_{kind}" for kind in KINDS if f"iou_time_{kind}" in done]].to_numpy(float)
+    values = done[[f"iou_time_{kind}" for kind in EVENT_TYPES if f"iou_time_{kind}" in done]].to_numpy(float)
     own = done[f"iou_time_{carrier}"].to_numpy(float)
     inside = done["pointing_time"].to_numpy(float)
     counted = inside >= 0.5, inside == 1, (own > 0) & (own == np.nanmax(values, axis=1))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dax_lightning.black_box.torch.sound import Architecture
 from dax_lightning.errors import InputError
-from dax_lightning.tasks.textgrids import KINDS
+from dax_lightning.tasks.textgrids import EVENT_TYPES
 from dax_lightning.training.cough import train_cough
 from dax_lightning.training.sound import train_esc10
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     cough = tasks.add_parser("cough", help="coughs, positive or negative")
     cough.add_argument("--root", required=True, help="a folder with TextGrids")
     cough.add_argument("--recordings", help="a folder with the recordings and labels.csv (stem,label); without it synthetic ones")
-    cough.add_argument("--carrier", choices=KINDS, default="cough", help="the event type that tells positive from negative")
+    cough.add_argument("--carrier", choices=EVENT_TYPES, default="cough", help="the event type that tells positive from negative")
     for one in (esc10, cough):
         one.add_argument("--out", required=True, help="the .safetensors file to write")
         one.add_argument("--seed", type=int, default=0)

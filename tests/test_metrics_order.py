@@ -13,7 +13,7 @@ from dax_lightning.black_box import ImageInput, from_torch
 from dax_lightning.explainers.base import Explainer, Found
 from dax_lightning.explainers.random import Random
 from dax_lightning.tasks.scenes import shape_scene
-from dax_lightning.tasks.textgrids import KINDS
+from dax_lightning.tasks.textgrids import EVENT_TYPES
 from dax_lightning.types import Case
 from tests.conftest import ROOT
 
@@ -72,7 +72,7 @@ def scenes():
         picture = (0.5 + 0.4 * texture).expand(3, -1, -1).contiguous()
         weight = torch.stack([truth * texture, beside * texture])
         box = from_torch(Evidence(weight), ImageInput((SIZE, SIZE)), (0.0,) * 3, (1.0,) * 3, None)
-        layers = {name: truth.float() for name in ("audible", "own_power", *KINDS)}
+        layers = {name: truth.float() for name in ("audible", "own_power", *EVENT_TYPES)}
         made.append((box, Case(str(index), picture, 0, truth, wrong=1, layers=layers)))
     return made
 

@@ -14,7 +14,7 @@ from dax_lightning.inputs.sound import SOUNDS, read_sound
 from dax_lightning.tasks.base import Only, Task, contents, safe_keys
 from dax_lightning.tasks.cough_sounds import share_of, synthetic
 from dax_lightning.tasks.esc10 import on_places, sound_rate
-from dax_lightning.tasks.textgrids import KINDS, Annotation, read_annotations
+from dax_lightning.tasks.textgrids import EVENT_TYPES, Annotation, read_annotations
 from dax_lightning.types import Case, Sound
 
 CLASSES = ("negative", "positive")
@@ -100,8 +100,8 @@ class CoughSet:
     def __init__(self, root: str | None, recordings: str | None = None, carrier: str = "cough", split: Split = Split()):
         if root is None:
             raise InputError("task=cough has no data: give data=DIR (a folder that holds cough_phases/) or task.root=DIR")
-        if carrier not in KINDS:
-            raise InputError(f"task.carrier={carrier}: choose one of {', '.join(KINDS)}")
+        if carrier not in EVENT_TYPES:
+            raise InputError(f"task.carrier={carrier}: choose one of {', '.join(EVENT_TYPES)}")
         self.carrier, self.split = carrier, split
         annotations = read_annotations(root)
         fitting = [one for one in annotations if one.kinds > {carrier} and one.seconds <= split.seconds]
@@ -240,7 +240,7 @@ class Cough(Task):
         sound = self._set.sound(one, sound_rate(kind))
         x = kind.of_sound(sound)
         layers = {}
-        for event_type in KINDS:
+        for event_type in EVENT_TYPES:
             during = torch.zeros(sound.wave.shape[1])
             for event in one.annotation.events:
                 if event.kind == event_type:

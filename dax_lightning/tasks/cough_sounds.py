@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dax_lightning.tasks.textgrids import KINDS, Annotation
+from dax_lightning.tasks.textgrids import EVENT_TYPES, Annotation
 from dax_lightning.types import Sound
 
 ROOM = -65.0  # dB, the level between the events
@@ -68,7 +68,7 @@ def synthetic(annotation: Annotation, rate: int, carrier: str | None, seed: int 
     generator = torch.Generator().manual_seed(seed_of(seed, "sound", annotation.file.stem))
     wheezes = torch.Generator().manual_seed(seed_of(seed, "wheeze", annotation.file.stem))
     gain = _around(0.0, 6.0, generator)
-    voices = {kind: _varied(VOICES[kind], gain, generator) for kind in KINDS}
+    voices = {kind: _varied(VOICES[kind], gain, generator) for kind in EVENT_TYPES}
     pitch = 1 + _around(0.0, 0.1, wheezes)
     wave = _band(round(annotation.seconds * rate), Voice(50.0, 2000.0, ROOM), rate, generator)
     for event in annotation.events:

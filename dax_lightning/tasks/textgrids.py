@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dax_lightning.errors import InputError, cause_of
 
-KINDS = ("cough", "throatclear", "noise", "inhale", "compress", "silence")
+EVENT_TYPES = ("cough", "throatclear", "noise", "inhale", "compress", "silence")
 MENDED = {
     "slence": "silence",
     "compres": "compress",
@@ -28,7 +28,7 @@ class Event:
     """What is heard for some time.
 
     Args:
-        kind: one of ``KINDS``.
+        kind: one of ``EVENT_TYPES``.
         start: seconds.
         end: seconds, later than ``start``.
     """
@@ -111,16 +111,16 @@ def read_annotation(file: str | Path) -> Annotation:
         kind = MENDED.get(label, label)
         if kind in LEFT_OUT:
             left_out.append(kind)
-        elif kind not in KINDS:
+        elif kind not in EVENT_TYPES:
             raise InputError(
                 f"annotation {path} has the label {interval.text!r} at {float(interval.start_time):g} s: wanted one of "
-                f"{', '.join((*KINDS, 'other'))}"
+                f"{', '.join((*EVENT_TYPES, 'other'))}"
             )
         elif interval.end_time > interval.start_time:
             events.append(Event(kind, float(interval.start_time), float(interval.end_time)))
             mended += [interval.text] if kind != interval.text else []
     if not events:
-        raise InputError(f"annotation {path} has no event in its tier {TIER}: wanted some of {', '.join(KINDS)}")
+        raise InputError(f"annotation {path} has no event in its tier {TIER}: wanted some of {', '.join(EVENT_TYPES)}")
     return Annotation(path, float(tier.end_time), tuple(events), tuple(mended), tuple(left_out))
 
 
