@@ -14,14 +14,10 @@ import soundfile
 
 from benchmarks.common import ROOT, bare_seconds, make_explainer
 from dax_lightning.black_box.torch.sound import sound_model
+from dax_lightning.stats.tables import read_rows
 from dax_lightning.tasks import Files
 
 MINUTE, RATE = 60, 44100  # seconds, samples a second
-PEAK = (
-    "import resource, runpy, sys; sys.argv = sys.argv[1:]\n"
-    "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-    "finally: print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-)
 
 
 def main(clip: str, model: str, rounds: int = 3) -> None:
@@ -56,10 +52,10 @@ def recorded(folder: Path, minutes: int) -> Path:
 def peak(model: str, recording: Path) -> float:
     """Most memory of a process that explains the recording from the command line, in MB."""
     options = [f"input={recording}", "black_box=sound", f"black_box.weights={Path(model).resolve()}", "q=100", "device=cpu"]
-    command = [sys.executable, "-c", PEAK, str(ROOT / "train.py"), *options, f"hydra.run.dir={recording.parent / recording.stem}"]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
-    kilobytes = int(next(line.split()[1] for line in printed.splitlines() if line.startswith("peak")))
-    return kilobytes / (1024 * 1024 if sys.platform == "darwin" else 1024)
+    folder = recording.parent / recording.stem
+    command = [sys.executable, str(ROOT / "train.py"), *options, f"hydra.run.dir={folder}"]
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    return float(read_rows(folder)["peak_mb"].iloc[0])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -197,11 +197,21 @@ def pack(image: Image.Image, **more: Any) -> str:
     return "data:image/webp;base64," + base64.b64encode(packed.getvalue()).decode()
 
 
+def pixels_of(figure: Figure) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw a figure as pixels.
+
+    Example:
+        >>> pixels_of(Figure(figsize=(2, 1), dpi=10)).shape
+        (10, 20, 3)
+    """
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
 def _drawing(figure: Figure) -> str:
     figure.set_dpi(1.6 * DPI)  # sharp on most screens; the page shows it smaller
     figure.set_facecolor("white")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    image = Image.fromarray(pixels_of(figure))
     photographs = any(axes.images for axes in figure.axes)
     return pack(image, quality=86) if photographs else pack(image, lossless=True)

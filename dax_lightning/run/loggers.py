@@ -14,7 +14,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from torch import Tensor
@@ -22,6 +21,7 @@ from torch import Tensor
 from dax_lightning.device import one_process
 from dax_lightning.errors import InputError
 from dax_lightning.logs import log_to
+from dax_lightning.plots.canvas import pixels_of
 from dax_lightning.plots.kinds import drawing, kind_of, upright
 from dax_lightning.plots.maps import overlay, photograph, region
 from dax_lightning.run.rows import COLUMNS
@@ -233,7 +233,7 @@ class WandbRun(RunLogger):
         shown = {told: self._wandb.Image(pixels) for told, pixels in _pictures(case, explanation).items()}
         files = (f"{case.key}__input.wav", f"{panel.stem}__kept.wav", f"{panel.stem}__removed.wav")
         for told, file in zip(SOUNDS, map(panel.with_name, files), strict=True):
-            if explanation.sound is not None and file.is_file():
+            if file.is_file():
                 shown[told] = self._wandb.Audio(str(file))
         self._shown[name] = shown  # on the disk, in W&B's folder
 
@@ -380,9 +380,7 @@ def _mode(wandb: Any, given: str | None) -> str | None:
 def _pictures(case: Case, explanation: Explanation) -> dict[str, np.ndarray]:
     """What the table shows of a case, as bytes a pixel. What has no two axes to show is one drawing: the overlay."""
     if explanation.saliency.ndim != 2:
-        canvas = FigureCanvasAgg(drawing(explanation))
-        canvas.draw()
-        return {"overlay": np.asarray(canvas.buffer_rgba())[..., :3]}
+        return {"overlay": pixels_of(drawing(explanation))}
     picture, saliency = photograph(case.x), explanation.saliency.numpy()
     made = {
         "input": picture,
