@@ -255,6 +255,15 @@ def test_training_tells_positive_from_negative_and_is_saved_with_its_carrier(roo
     heard = sound_model(str(tmp_path / "cough.safetensors"), device="cpu")
     with pytest.raises(InputError, match=r"task.carrier=noise: the model learned to tell by cough: write task.carrier=cough"):
         Cough(heard, root, carrier="noise")
+    for split in (Split(SPLIT.held_out + 0.1, seed=SPLIT.seed), Split(SPLIT.held_out, seed=SPLIT.seed + 1)):
+        with pytest.raises(
+            InputError, match=rf"the model was trained on some.*write task.split.held_out={SPLIT.held_out:g} task"
+        ):
+            Cough(heard, root, split=split)
+    whole, part = (
+        len(Cough(heard, root, split=Split(share, seed=SPLIT.seed))) for share in (SPLIT.held_out, SPLIT.held_out - 0.1)
+    )
+    assert 0 < part < whole
     right = sum(int(heard(case.x[None])[0].argmax()) == 1 for case in Cough(heard, root, split=SPLIT))
     assert right > 0.8 * len([one for one in held if one.positive])
 

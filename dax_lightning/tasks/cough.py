@@ -2,9 +2,10 @@
 
 import csv
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -174,6 +175,19 @@ def _paired(annotations: list[Annotation], folder: str) -> dict[str, Path]:
     return found
 
 
+def _check_facts(facts: Mapping[str, Any], recordings: str | None, carrier: str, split: Split) -> None:
+    """Raise an InputError where the model, as far as is known, learned another carrier or was trained on what is explained."""
+    learned = facts.get("carrier", carrier)
+    if recordings is None and learned != carrier:
+        raise InputError(f"task.carrier={carrier}: the model learned to tell by {learned}: write task.carrier={learned}")
+    held_out, seed = facts.get("held_out", split.held_out), facts.get("split_seed", split.seed)
+    if seed != split.seed or split.held_out > held_out:  # a smaller share of the same draw is a part of what was held out
+        raise InputError(
+            f"task.split.held_out={split.held_out:g}, task.split.seed={split.seed}: the model was trained on some of these "
+            f"recordings, it held out {held_out:g} by seed {seed}: write task.split.held_out={held_out:g} task.split.seed={seed}"
+        )
+
+
 class Cough(Task):
     """A case for each held-out positive recording of coughs. The truth is the time of all events of the carrier.
 
@@ -191,8 +205,8 @@ class Cough(Task):
         only: see :class:`Task`; ``correct`` are the positive recordings that the model takes for positive.
 
     Raises:
-        InputError: as for :class:`CoughSet`, a model of other classes, or ``only`` without labels; from ``task[i]``, an
-            unreadable recording.
+        InputError: as for :class:`CoughSet`, a model of other classes, for another carrier or trained on these recordings, or
+            ``only`` without labels; from ``task[i]``, an unreadable recording.
     """
 
     name = "cough"
@@ -211,9 +225,7 @@ class Cough(Task):
         only: Only = "all",
     ):
         self._set = CoughSet(root, recordings, carrier, split)
-        learned = black_box.facts.get("carrier", carrier)
-        if recordings is None and learned != carrier:
-            raise InputError(f"task.carrier={carrier}: the model learned to tell by {learned}: write task.carrier={learned}")
+        _check_facts(black_box.facts, recordings, carrier, split)
         names = list(black_box.classes or ())
         if not set(CLASSES) <= set(names):
             raise InputError(
