@@ -333,6 +333,11 @@ def test_a_model_of_ones_own_takes_sounds(run, clip, box, shape):
     assert saliency[:half].mean() > 10 * abs(saliency[half + len(saliency) // 10 :].mean())
 
 
+def test_metrics_are_added_one_by_one(run, photo):
+    run.refused(r"metrics=.* is no set of metrics: \+metric@metrics.iou_best=iou_best adds one", photo, "metrics=")
+    run.refused(r"metrics=iou is no set of metrics", photo, "metrics=iou")
+
+
 def test_a_kind_goes_with_a_model_of_ones_own(run, clip):
     assert run(clip, "kind=wave", "kind.rate=8000", box=[]) == 2
     assert "kind= goes with a model of your own, black_box=callable or black_box=module" in run.err

@@ -2,6 +2,7 @@
 # pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportOptionalOperand=false, reportOperatorIssue=false
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,6 +143,16 @@ def test_a_mixture_holds_two_classes_and_knows_whose_power_is_where(root):
 
 def explained(saliency):
     return Explanation(saliency, target=0, score=1.0, queries=1, seconds=0.0)
+
+
+def test_a_mixture_is_made_from_both_clips(root):
+    """A run notices when one of them changes."""
+    task = Mixture(box(), root, pairs=3, limit=2)
+    first, second = (task.content(index) for index in range(2))
+    assert first == second
+    assert first.keys() == {"file", "other"}
+    assert first["file"] != first["other"]
+    assert all(b"" < data in {file.read_bytes() for file in (Path(root) / "audio").iterdir()} for data in first.values())
 
 
 def test_maps_that_follow_the_power_score_higher_than_those_that_do_not(root):

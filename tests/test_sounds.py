@@ -156,7 +156,8 @@ def test_bands_are_triangles_that_cover_all_between_the_first_and_the_last():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"hop": 2000}, "a hop no longer than the window"),
+        ({"hop": 2000}, "a hop shorter than the window"),
+        ({"window": 512, "hop": 512}, "a hop shorter than the window"),
         ({"lowest": 9000.0}, "wanted 0 <= lowest < highest <= 8000"),
         ({"floor": 20.0}, "wanted the lower first"),
         ({"bands": 1}, "wanted 2 or more each"),

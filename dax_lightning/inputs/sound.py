@@ -132,7 +132,7 @@ class LogMel:
     Args:
         rate: samples a second.
         window: samples of a frame; a Hann window.
-        hop: samples from one frame to the next.
+        hop: samples from one frame to the next, fewer than ``window``: else what lies between frames is lost.
         bands: number of mel bands.
         lowest: lowest frequency, in Hz.
         highest: highest frequency, in Hz; ``None``: half the rate.
@@ -159,10 +159,10 @@ class LogMel:
     top: float = 10.0
 
     def __post_init__(self) -> None:
-        if min(self.rate, self.window, self.bands) < 2 or not 1 <= self.hop <= self.window:
+        if min(self.rate, self.window, self.bands) < 2 or not 1 <= self.hop < self.window:
             raise InputError(
                 f"front: rate={self.rate}, window={self.window}, hop={self.hop}, bands={self.bands}: wanted 2 or more each, "
-                "and a hop no longer than the window"
+                "and a hop shorter than the window"
             )
         if not 0 <= self.lowest < self.upper <= self.rate / 2:
             raise InputError(

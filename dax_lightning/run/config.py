@@ -157,6 +157,10 @@ def check_values(cfg: Any) -> None:
             _check_value(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, hint, key)
     if "input" in cfg and cfg["input"] is not None and not cfg["task"]["_target_"].endswith(".Files"):
         raise InputError(f"input={cfg['input']} goes with task=files alone: leave out task= or input=")
+    if "metrics" in cfg and not isinstance(cfg["metrics"], Mapping):
+        raise InputError(
+            f"metrics={cfg['metrics']} is no set of metrics: +metric@metrics.iou_best=iou_best adds one, ~metrics.iou omits one"
+        )
     if "black_box" in cfg and isinstance(cfg["black_box"].get("input"), str):
         kind = cfg["black_box"]["input"]
         raise InputError(f"black_box.input={kind} is text: write kind={kind}, and its settings as kind.rate=16000")

@@ -195,6 +195,11 @@ class Mixture(Task):
                 self._pairs[f"{number}_{other.category}_not_{one.category}"] = (one, other, share)
         super().__init__(black_box, list(self._pairs), target, limit, only)
 
+    def content(self, index: int) -> dict[str, bytes]:
+        """See :meth:`Task.content`; both clips."""
+        one, other, _ = self._pairs[self._keys[self._key_of(index)]]
+        return contents(file=one.file, other=other.file)
+
     def _case(self, index: int) -> Case:
         kind = self.black_box.input
         first, second, share = self._pairs[self._keys[index]]
