@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 import torch
@@ -146,7 +147,9 @@ class Esc10(Task):
 
 
 class Mixture(Task):
-    """Two clips of two classes that overlap in part; each pair is two cases, one for either class.
+    """Two clips of two classes; each pair is two cases, one for either class. The second begins in the last part of the first.
+
+    They overlap for 20 to 60 % of the shorter one. No pair comes twice.
 
     The truth is the time of the class that is asked about. ``Case.layers["own_power"]`` is the share of that clip's power in each
     band and frame, known because the clips were mixed here (spectrograms only). ``Case.wrong`` is the other clip's class.
@@ -162,7 +165,7 @@ class Mixture(Task):
         only: see :class:`Task`; right is either class of the pair.
 
     Raises:
-        InputError: as for :class:`Esc10`, or ``pairs`` under 1.
+        InputError: as for :class:`Esc10`, or fewer such pairs than ``pairs``, or none wanted.
     """
 
     name = "mixture"
@@ -180,19 +183,18 @@ class Mixture(Task):
         limit: int | None = None,
         only: Only = "all",
     ):
-        if pairs < 1:
-            raise InputError(f"task.pairs={pairs}: wanted 1 or more")
         known = held_out(clips(root, "mixture"), fold, black_box)
         self._ids = class_ids(black_box, {clip.category for clip in known})
+        possible = [(one, other) for one, other in permutations(known, 2) if one.category < other.category]
+        if not 1 <= pairs <= len(possible):
+            raise InputError(f"task.pairs={pairs}: wanted 1 to {len(possible)}, the pairs of two classes in fold {fold}")
         generator = torch.Generator().manual_seed(seed)
         self._pairs: dict[str, tuple[Clip, Clip, float]] = {}
-        while len(self._pairs) < 2 * pairs:
-            one, other = (known[int(torch.randint(len(known), (), generator=generator))] for _ in range(2))
-            share = torch.rand((), generator=generator).item()
-            if one.category != other.category:
-                number = len(self._pairs) // 2
-                self._pairs[f"{number}_{one.category}_not_{other.category}"] = (one, other, share)
-                self._pairs[f"{number}_{other.category}_not_{one.category}"] = (one, other, share)
+        for number, drawn in enumerate(torch.randperm(len(possible), generator=generator)[:pairs].tolist()):
+            swapped, share = torch.rand(2, generator=generator).tolist()
+            one, other = possible[drawn][:: -1 if swapped < 0.5 else 1]
+            self._pairs[f"{number}_{one.category}_not_{other.category}"] = (one, other, share)
+            self._pairs[f"{number}_{other.category}_not_{one.category}"] = (one, other, share)
         super().__init__(black_box, list(self._pairs), target, limit, only)
 
     def content(self, index: int) -> dict[str, bytes]:
@@ -205,8 +207,9 @@ class Mixture(Task):
         first, second, share = self._pairs[self._keys[index]]
         rate = sound_rate(kind)
         waves = [trimmed(read_sound(clip.file, rate)).wave for clip in (first, second)]
-        start = int(waves[0].shape[1] * (0.4 + 0.4 * share))
-        length = max(waves[0].shape[1], start + waves[1].shape[1])
+        both = int(min(wave.shape[1] for wave in waves) * (0.2 + 0.4 * share))
+        start = waves[0].shape[1] - both
+        length = start + waves[1].shape[1]
         parts = torch.cat([_placed(waves[0], 0, length), _placed(waves[1], start, length)])
         sound = Sound((parts.sum(0, keepdim=True) / 2).clamp(-1, 1), rate)
         asked = index % 2
