@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
+from scipy.signal import oaconvolve
 from torch import Tensor
 
 from dax_lightning.errors import InputError
@@ -13,6 +14,7 @@ from dax_lightning.errors import InputError
 Fill = Literal["zeros", "segment_mean", "image_mean", "blur", "noise_floor"]
 
 _QUIET = 0.1  # the quantile over time that is the noise floor
+_LONG = 1000  # weights of a blur above which it is done by Fourier transforms: those of waves
 
 
 def check_fill(setting: str, fill: str) -> None:
@@ -79,5 +81,10 @@ def blurred(x: Float[Tensor, "c *space"], share: float) -> Float[Tensor, "c *spa
         kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
         rows = x.transpose(axis, -1)
         flat = F.pad(rows.reshape(-1, 1, rows.shape[-1]), (radius, radius), mode="reflect" if radius else "constant")
-        x = F.conv1d(flat, (kernel / kernel.sum()).view(1, 1, -1)).view(rows.shape).transpose(axis, -1)
+        weights = (kernel / kernel.sum()).view(1, 1, -1)
+        if len(kernel) > _LONG:
+            made = torch.from_numpy(oaconvolve(flat.numpy(), weights.numpy(), mode="valid", axes=-1))
+        else:
+            made = F.conv1d(flat, weights)
+        x = made.view(rows.shape).transpose(axis, -1)
     return x.contiguous()

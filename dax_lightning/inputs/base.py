@@ -73,8 +73,12 @@ class Input(ABC):
         """The recording that an input is; ``None`` where it can't be heard, as a spectrogram alone can't."""
         return None
 
+    def fitted(self, sound: Sound) -> Sound:
+        """The recording as long, and of as many channels, as the model wants: cut or followed by silence."""
+        return sound
+
     def of_sound(self, sound: Sound) -> Float[Tensor, "c *space"]:
-        """The input that a recording is; only for kinds that have one."""
+        """The input that a recording is, see :meth:`fitted`; only for kinds that have one."""
         raise InputError(f"a {self.kind} is not made from a recording")
 
     def split(self, sound: Sound, mask: Float[Tensor, "*space"]) -> tuple[Sound, Sound]:

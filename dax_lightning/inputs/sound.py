@@ -22,6 +22,7 @@ SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus", ".au", ".ca
 LONGEST = 30.0  # seconds of a recording that are explained
 _FADE = 0.005  # seconds over which a wave is faded in and out where a mask has an edge
 _CLIPPED = 0.001  # share of samples at full scale that is told
+_LEFT = 1e-4  # of a peak: what rounding leaves of channels that undo each other
 _log = logging.getLogger(__name__)
 
 
@@ -49,8 +50,12 @@ def read_sound(path: str | Path, rate: int, channels: int = 1, seconds: float | 
         raise InputError(f"recording {file} does not exist: give the path of a wav, flac, ogg or mp3 file")
     with _opened(file) as source:
         found, taken = source.samplerate, math.ceil(most * source.samplerate)
-        if source.frames > taken + 0.1 * found:
-            _log.warning("%s lasts %.0f s: its first %.0f s are explained", file.name, source.frames / found, most)
+        longer = source.frames > taken + 0.1 * found
+        if longer:
+            _log.warning(
+                "%s lasts %.0f s: its first %.0f s are explained; `ffmpeg -ss 60 -t %.0f -i FILE part.wav` cuts out another part",
+                file.name, source.frames / found, most, most,
+            )  # fmt: skip
         wave = source.read(min(taken, source.frames) if source.frames > 0 else taken, dtype="float32", always_2d=True).T
     if wave.shape[1] < 2:
         raise InputError(f"recording {file} has {wave.shape[1]} samples: wanted a sound")
@@ -58,13 +63,18 @@ def read_sound(path: str | Path, rate: int, channels: int = 1, seconds: float | 
         raise InputError(f"recording {file} holds NaN or infinite samples: write it again, such as by `ffmpeg -i FILE out.wav`")
     if channels not in (1, len(wave)):
         raise InputError(f"recording {file} has {len(wave)} channels, the model takes {channels}: give one with {channels}")
+    tops = np.abs(wave).max(1, keepdims=True)
+    full = np.abs(wave) >= np.where(tops > 1, tops, 0.999)
+    clipped = (full[:, 1:] & full[:, :-1]).mean(1).max()  # one sample alone is a peak
+    if clipped > _CLIPPED:
+        _log.warning("%s is clipped: %.1f %% of its samples are at full scale", file.name, 100 * clipped)
+    if not wave.any():
+        where = f"in its first {most:.0f} s: cut out a part that is heard" if longer else "throughout: there is nothing to explain"
+        raise InputError(f"recording {file} is silent {where}")
     wave = wave.mean(0, keepdims=True) if channels == 1 else wave
     peak = np.abs(wave).max()
-    if peak == 0:
-        raise InputError(f"recording {file} is silent throughout: every sample is 0, so there is nothing to explain")
-    clipped = (np.abs(wave) >= min(peak, 0.999)).mean()
-    if peak >= 0.999 and clipped > _CLIPPED:
-        _log.warning("%s is clipped: %.1f %% of its samples are at full scale", file.name, 100 * clipped)
+    if peak <= _LEFT * tops.max():
+        raise InputError(f"recording {file} is silent as the mean of its channels, each undoes the others: give one of them")
     if peak > 1:
         _log.warning("%s has samples up to %.3g: it is scaled down to 1", file.name, peak)
         wave = wave / peak

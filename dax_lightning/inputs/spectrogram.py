@@ -81,10 +81,12 @@ class SpectrogramInput(Input):
         """See :class:`Input`; arrays are no recordings."""
         if self.front is None or path.suffix.lower() in SUFFIXES:
             return None
-        if self.frames is None:
-            return read_sound(path, self.front.rate, seconds=self.seconds)
-        wanted = (self.frames - 1) * self.front.hop
-        return exactly(read_sound(path, self.front.rate, seconds=wanted / self.front.rate), wanted)
+        seconds = self.seconds if self.frames is None else (self.frames - 1) * self.front.step
+        return self.fitted(read_sound(path, self.front.rate, seconds=seconds))
+
+    def fitted(self, sound: Sound) -> Sound:
+        """See :class:`Input`."""
+        return sound if self.frames is None else exactly(sound, (self.frames - 1) * self._front().hop)
 
     def of_sound(self, sound: Sound) -> Float[Tensor, "1 mel time"]:
         """See :class:`Input`."""

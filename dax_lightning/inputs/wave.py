@@ -72,9 +72,13 @@ class WaveInput(Input):
         """See :class:`Input`; arrays are no recordings."""
         if path.suffix.lower() in SUFFIXES:
             return None
-        if self.samples is None:
-            return read_sound(path, self.rate, self.channels)
-        return exactly(read_sound(path, self.rate, self.channels, self.samples / self.rate), self.samples)
+        seconds = None if self.samples is None else self.samples / self.rate
+        return self.fitted(read_sound(path, self.rate, self.channels, seconds))
+
+    def fitted(self, sound: Sound) -> Sound:
+        """See :class:`Input`; one channel alone becomes several."""
+        wave = sound.wave.expand(self.channels, -1) if len(sound.wave) == 1 else sound.wave
+        return Sound(wave, sound.rate) if self.samples is None else exactly(Sound(wave, sound.rate), self.samples)
 
     def heard(self, x: Float[Tensor, "c time"]) -> Sound | None:
         """See :class:`Input`."""

@@ -50,7 +50,8 @@ def empty(
         x: values in [0, 1].
         black_box: its normalisation is read for ``model_zero``.
         fill: ``model_zero``: what the model's normalisation turns into zeros (RISE's choice). That is mostly the mean colour of
-            the training data, or black where the model has no normalisation. ``zeros``: black; ``image_mean``; ``blur``.
+            the training data. Where the model has no normalisation, it is the kind's neutral input: black, silence. ``zeros``:
+            the same; ``image_mean``; ``blur``.
         blur_sigma: standard deviation of ``blur``, as a share of the shorter side.
 
     Example:
@@ -61,7 +62,9 @@ def empty(
     """
     if fill != "model_zero":
         return removed_of(black_box.input, x, torch.zeros(x.shape[1:], dtype=torch.long), fill, blur_sigma)
-    mean = torch.as_tensor(getattr(black_box.model, "mean", 0.0)).cpu().float()
+    mean, std = (torch.as_tensor(getattr(black_box.model, name, none)).cpu().float() for name, none in (("mean", 0), ("std", 1)))
+    if (mean == 0).all() and (std == 1).all():
+        return black_box.input.neutral(x)
     return mean.reshape(-1, *[1] * (x.ndim - 1)).expand_as(x).contiguous()
 
 

@@ -26,6 +26,8 @@ _CHART, _SPECTRUM, _BETWEEN, _LEFT, _BAR = 0.9, 2.1, 0.42, 0.75, 1.0  # inches
 class Recording:
     """Charts below each other, on one axis of seconds: wave, spectrogram, map over it, map over time with the truth.
 
+    A frame of a spectrogram is drawn around its middle, from half a step before it to half a step after.
+
     Args:
         explanation: of a sound whose ``step`` is known.
         truth: where the target really is, drawn as a band.
@@ -44,7 +46,8 @@ class Recording:
         """Draw all charts, the first at ``top`` inches."""
         made, step = self.explanation, cast(float, self.explanation.step)
         saliency, x = array(made.saliency).astype(float), array(cast(Tensor, made.x)).astype(float)
-        end, wide = saliency.shape[-1] * step, figure.get_figwidth() - _LEFT - _BAR
+        end = saliency.shape[-1] * step if made.sound is None else made.sound.seconds
+        wide = figure.get_figwidth() - _LEFT - _BAR
         top += 0.25
         axes = axes_at(figure, _LEFT, top, wide, _CHART)
         _wave(axes, made, x, end)
@@ -53,31 +56,33 @@ class Recording:
         if saliency.ndim == 2:
             for title, laid in (("Spectrogram, in dB", None), ("Map over it, scaled for display only", saliency)):
                 axes = axes_at(figure, _LEFT, top, wide, _SPECTRUM)
-                spectrum(axes, x[0], end, made.hertz, laid)
-                _band(axes, self.truth, end)
+                spectrum(axes, x[0], step, made.hertz, laid)
+                axes.set_xlim(0, end)
+                _band(axes, self.truth, step)
                 _titled(axes, title + ("" if laid is None or self.truth is None else " (red line: truth)"))
                 if laid is None:
                     _scale(figure, axes_at(figure, _LEFT + wide + 0.12, top, 0.12, _SPECTRUM), x[0])
                 top += _SPECTRUM + _BETWEEN
         axes = axes_at(figure, _LEFT, top, wide, _CHART)
-        over_time(axes, saliency, end, None if self.truth is None else array(self.truth))
+        over_time(axes, saliency, step, None if self.truth is None else array(self.truth))
+        axes.set_xlim(0, end)
         axes.set_xlabel("seconds", labelpad=1, **style(8.5, GREY))
 
 
 def spectrum(
-    axes: Axes, x: Float[np.ndarray, "mel time"], end: float, hertz: tuple[float, ...], saliency: np.ndarray | None = None
+    axes: Axes, x: Float[np.ndarray, "mel time"], step: float, hertz: tuple[float, ...], saliency: np.ndarray | None = None
 ) -> None:
-    """Draw a spectrogram, with a map over it if given: seconds to the right, Hz upwards.
+    """Draw a spectrogram of one frame every ``step`` seconds, with a map over it if given: seconds to the right, Hz upwards.
 
     Example:
-        >>> spectrum(Figure().subplots(), np.zeros((4, 9)), 1.0, (100.0, 200.0, 400.0, 800.0))
+        >>> spectrum(Figure().subplots(), np.zeros((4, 9)), 0.1, (100.0, 200.0, 400.0, 800.0))
     """
     picture = colormaps[_GROUND](stretch(x))[..., :3]
     if saliency is not None:
         share = stretch(saliency)
         strength = (0.05 + 0.6 * share)[..., None]
         picture = (1 - strength) * picture + strength * colormaps[MAP](share)[..., :3]
-    axes.imshow(picture, aspect="auto", origin="lower", extent=(0, end, 0, len(x)), interpolation="nearest")
+    axes.imshow(picture, aspect="auto", origin="lower", extent=(*_span(x.shape[1], step), 0, len(x)), interpolation="nearest")
     if hertz:
         middles = np.asarray(hertz)
         at = {f: float(np.interp(f, middles, np.arange(len(middles)) + 0.5)) for f in _TICKS if middles[0] <= f <= middles[-1]}
@@ -92,19 +97,19 @@ def spectrum(
     axes.set_ylabel("Hz" if hertz else "band", **style(8.5, GREY))
 
 
-def over_time(axes: Axes, saliency: np.ndarray, end: float, truth: Bool[np.ndarray, "*space"] | None) -> None:
-    """Draw the map summed over frequency as a curve, the threshold mean + 1 std, and the truth as a band.
+def over_time(axes: Axes, saliency: np.ndarray, step: float, truth: Bool[np.ndarray, "*space"] | None) -> None:
+    """Draw the map summed over frequency as a curve, the threshold mean + 1 std, and the truth as a band; a place is ``step`` s.
 
     Example:
-        >>> over_time(Figure().subplots(), np.eye(4), 1.0, np.array([True, False, False, False]))
+        >>> over_time(Figure().subplots(), np.eye(4), 0.1, np.array([True, False, False, False]))
     """
     curve = saliency.sum(0) if saliency.ndim == 2 else saliency
-    at = (np.arange(len(curve)) + 0.5) * end / len(curve)
+    at = np.arange(len(curve)) * step
     threshold = salient(curve[None])[1]
     low, high = reach(curve)
     if truth is not None and truth.any():
         here = truth.reshape(-1, truth.shape[-1]).any(0)
-        axes.fill_between(at, low, high, here, color=RED, alpha=0.13, linewidth=0, step="mid")
+        axes.broken_barh(_runs(here, step), (low, high - low), color=RED, alpha=0.13, linewidth=0)
     axes.plot(at, curve, color=FOR, linewidth=1.1)
     told = "Map over time" + (", summed over frequency" if saliency.ndim == 2 else "")
     if is_flat(curve):
@@ -112,7 +117,7 @@ def over_time(axes: Axes, saliency: np.ndarray, end: float, truth: Bool[np.ndarr
     else:
         axes.axhline(threshold, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
         told += " (dashed: mean + 1 std" + ("; band: truth)" if truth is not None and truth.any() else ")")
-    axes.set(xlim=(0, end), ylim=(low, high))
+    axes.set(xlim=_span(len(curve), step), ylim=(low, high))
     _quiet(axes)
     _titled(axes, told)
 
@@ -120,20 +125,30 @@ def over_time(axes: Axes, saliency: np.ndarray, end: float, truth: Bool[np.ndarr
 def _wave(axes: Axes, made: Explanation, x: np.ndarray, end: float) -> None:
     wave = x.mean(0) if made.sound is None else array(made.sound.wave).mean(0)
     if wave.ndim == 1:
-        pieces = np.array_split(wave, min(1400, len(wave)))
-        at = np.linspace(0, end, len(pieces))
+        edges = np.linspace(0, len(wave), min(1400, len(wave)) + 1).astype(int)
+        pieces = np.split(wave, edges[1:-1])
+        at = (edges[1:] + edges[:-1]) / 2 / len(wave) * end
         axes.fill_between(at, [piece.min() for piece in pieces], [piece.max() for piece in pieces], color=INK, linewidth=0.4)
         most = float(np.abs(wave).max()) or 1.0
         axes.set(xlim=(0, end), ylim=(-1.05 * most, 1.05 * most))
     _quiet(axes)
 
 
-def _band(axes: Axes, truth: Tensor | None, end: float) -> None:
+def _span(frames: int, step: float) -> tuple[float, float]:
+    return -step / 2, (frames - 0.5) * step
+
+
+def _band(axes: Axes, truth: Tensor | None, step: float) -> None:
     if truth is None or not truth.any():
         return
     here = array(truth).reshape(-1, truth.shape[-1]).any(0)
-    at = np.linspace(0, end, truth.shape[-1])
-    axes.fill_between(at, 0, 0.025, here, transform=axes.get_xaxis_transform(), color=RED, linewidth=0)
+    axes.broken_barh(_runs(here, step), (0, 0.025), transform=axes.get_xaxis_transform(), color=RED, linewidth=0)
+
+
+def _runs(here: Bool[np.ndarray, " time"], step: float) -> list[tuple[float, float]]:
+    """Where runs of true places begin, and how long they are, in seconds."""
+    begin, end = np.flatnonzero(np.diff(here.astype(int), prepend=0, append=0)).reshape(-1, 2).T
+    return [((first - 0.5) * step, (last - first) * step) for first, last in zip(begin, end, strict=True)]
 
 
 def _scale(figure: Figure, axes: Axes, x: np.ndarray) -> None:

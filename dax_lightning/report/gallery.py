@@ -207,16 +207,16 @@ def _name(row: Row, varying: list[str]) -> str:
 
 def _panel(folder: Path, row: Row, name: str, *, curves: bool) -> Panel:
     chart = _curves(row["history"]) if curves and row["history"] else None
-    return Panel(row, name, picture_of(folder, row, WIDTH), chart, tuple(_sounds(folder, row)) if curves else ())
+    return Panel(row, name, picture_of(folder, row, WIDTH), chart, tuple(_sounds(folder, row, inside=curves)))
 
 
-def _sounds(folder: Path, row: Row) -> Iterator[tuple[str, str]]:
-    """The recording, what its map keeps and what it removes: inside the page where they are short, else by their file."""
+def _sounds(folder: Path, row: Row, *, inside: bool) -> Iterator[tuple[str, str]]:
+    """The recording, what its map keeps and what it removes: short ones inside the page where wanted, others by their file."""
     whole = _inside(Path(folder, row["job"], "explanations"), f"{row['case']}__input.wav")
     parts = ((told, find(folder, row, "explanations", f"__{told}.wav")) for told in ("kept", "removed"))
     for told, file in (("input", whole), *parts):
         if file is not None:
-            yield told, sound_uri(file) or quote(os.path.relpath(file, folder))
+            yield told, (inside and sound_uri(file)) or quote(os.path.relpath(file, folder))
 
 
 def _curves(history: Any) -> str | None:

@@ -249,7 +249,7 @@ class Cough(Task):
 
     def _case(self, index: int) -> Case:
         one, kind = self._cases[index], self.black_box.input
-        sound = self._set.sound(one, sound_rate(kind))
+        sound = kind.fitted(self._set.sound(one, sound_rate(kind)))
         x = kind.of_sound(sound)
         layers = {}
         for event_type in EVENT_TYPES:

@@ -126,9 +126,10 @@ class Esc10(Task):
         clip, kind = self._clips[self._keys[index]], self.black_box.input
         rate = sound_rate(kind)
         own = read_sound(clip.file, rate)
-        sound, start = self.noise.around(own, seed=index)
+        noisy, start = self.noise.around(own, seed=index)
+        sound = kind.fitted(noisy)
         x = kind.of_sound(sound)
-        heard = torch.zeros(sound.wave.shape[1])
+        heard = torch.zeros(noisy.wave.shape[1])
         heard[start : start + own.wave.shape[1]] = audible_samples(own, self.audible)
         ids = sorted(self._ids.values())
         target = self._ids[clip.category] if self._target is None else self._target
@@ -211,14 +212,14 @@ class Mixture(Task):
         start = waves[0].shape[1] - both
         length = start + waves[1].shape[1]
         parts = torch.cat([_placed(waves[0], 0, length), _placed(waves[1], start, length)])
-        sound = Sound((parts.sum(0, keepdim=True) / 2).clamp(-1, 1), rate)
+        sound = kind.fitted(Sound((parts.sum(0, keepdim=True) / 2).clamp(-1, 1), rate))
         asked = index % 2
         clip, other = (first, second) if asked == 0 else (second, first)
         x = kind.of_sound(sound)
         begin = 0 if asked == 0 else start
         layers = {}
         if isinstance(kind, SpectrogramInput) and kind.front is not None:
-            own, rest = (kind.front.power(part) for part in (parts[asked], parts[1 - asked]))
+            own, rest = (kind.front.power(kind.fitted(Sound(part[None], rate)).wave[0]) for part in (parts[asked], parts[1 - asked]))
             layers["own_power"] = own / (own + rest).clamp_min(1e-12)
         return Case(
             self._keys[index],
