@@ -9,10 +9,11 @@ import pytest
 import soundfile
 import torch
 
-from dax_lightning.black_box import from_function
+from dax_lightning.black_box import from_function, from_torch
 from dax_lightning.errors import InputError
 from dax_lightning.inputs import LogMel, WaveInput, log_mel_input
 from dax_lightning.metrics import IoU, LayerMass, LayerShare, OverTime
+from dax_lightning.metrics.faithfulness import empty
 from dax_lightning.tasks import Esc10, Mixture
 from dax_lightning.tasks.esc10 import Noise
 from dax_lightning.types import Explanation
@@ -179,3 +180,23 @@ def test_over_time_the_map_is_summed_over_frequency(root):
     audible = OverTime(IoU(0.0), layer="audible")(case, explained(one_band))
     assert audible == pytest.approx(0.5, abs=0.03)
     assert OverTime(IoU(0.0), layer="nothing")(case, explained(one_band)) is None
+
+
+@pytest.mark.parametrize("kind", [log_mel_input(FRONT, frames=300), WaveInput(RATE, samples=3 * RATE, channels=2)])
+def test_models_of_a_fixed_length_and_of_two_channels_are_asked_too(root, kind):
+    """The recording is cut, or followed by silence, and given twice to a stereo model."""
+    model = from_function(lambda rows: torch.ones(len(rows), 2), kind, classes=("low", "high"), multi_label=True)
+    for case in (Esc10(model, root, noise=QUIET)[0], Mixture(model, root, pairs=2)[1]):
+        assert case.x.shape == tuple(kind.shape)
+        assert case.sound.wave.shape[1] == pytest.approx(3 * RATE, abs=100)
+        assert case.truth.any()
+        assert all(layer.shape == case.truth.shape for layer in case.layers.values())
+        kept, removed = kind.split(case.sound, case.truth.float())
+        assert torch.allclose(kept.wave + removed.wave, case.sound.wave.mean(0) if len(kept.wave) == 1 else case.sound.wave, atol=1e-5)
+
+
+def test_a_model_without_a_normalisation_hears_silence_where_all_is_deleted():
+    x = torch.zeros(1, 24, 50)
+    assert (empty(x, box()) == FRONT.floor).all()
+    normal = from_torch(torch.nn.Flatten(), log_mel_input(FRONT), mean=(-30.0,), std=(20.0,))
+    assert (empty(x, normal) == -30).all()

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from lime.lime_image import LimeImageExplainer
+from scipy.ndimage import gaussian_filter1d
 
 from dax_lightning.errors import InputError
 from dax_lightning.game.base import Game, game_of
-from dax_lightning.game.fill import filled, painted
+from dax_lightning.game.fill import blurred, filled, painted
 from dax_lightning.game.subsets import Perturber, closeness
 from dax_lightning.testing import QuarterBox
 from tests.conftest import HeldAnswers, untyped
@@ -43,8 +44,14 @@ def test_fills_by_hand():
     assert torch.allclose(filled(X, SEGMENTS, "image_mean")[:, 3, 3], X.mean((1, 2)))
     assert torch.allclose(filled(X, SEGMENTS, "segment_mean")[:, 0, 0], X[:, :2].mean((1, 2)), atol=1e-6)
     assert torch.allclose(filled(torch.full_like(X, 0.3), SEGMENTS, "blur"), torch.full_like(X, 0.3), atol=1e-6)
-    blurred = filled(X, SEGMENTS, "blur", blur_sigma=0.3)
-    assert blurred.std() < 0.5 * X.std()
+    soft = filled(X, SEGMENTS, "blur", blur_sigma=0.3)
+    assert soft.std() < 0.5 * X.std()
+
+
+def test_a_long_wave_is_blurred_as_a_library_does():
+    x = torch.rand(2, 8000, generator=torch.Generator().manual_seed(0))
+    whole = gaussian_filter1d(x.numpy(), 0.05 * 8000, mode="mirror", radius=1200)
+    assert blurred(x, 0.05).numpy() == pytest.approx(whole, abs=1e-4)
 
 
 @pytest.mark.parametrize(("share", "highest"), [(0.2, None), (0.8, None), (0.2, 0.8)])

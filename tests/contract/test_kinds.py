@@ -5,16 +5,20 @@ from functools import partial
 import pytest
 import torch
 
-from dax_lightning.black_box import ImageInput
+from dax_lightning.black_box import ImageInput, from_torch
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.base import KINDS as KNOWN
 from dax_lightning.explainers.dax import CnnStudent, CounterfactualLoss, Dax, Learner, SparseLoss, Training, lightning_trainer
 from dax_lightning.explainers.dax.dame import Dame
+from dax_lightning.explainers.gradient.saliency import Gradient, InputXGradientMap, IntegratedGradientsMap, SmoothGrad
+from dax_lightning.explainers.masking.hsic import Hsic
 from dax_lightning.explainers.masking.occlusion import Occlusion
 from dax_lightning.explainers.masking.rise import Rise
+from dax_lightning.explainers.masking.sobol import Sobol
 from dax_lightning.explainers.mosaic import MosaicDax
 from dax_lightning.explainers.mosaic.rivals import LimeOnMosaic, RidgeOnMosaic, RiseOnMosaic
 from dax_lightning.explainers.shapley.kernel_shap import KernelShap
+from dax_lightning.explainers.shapley.partition import PartitionShap
 from dax_lightning.explainers.shapley.shapiq import Shapley
 from dax_lightning.explainers.surrogate.forest import Forest
 from dax_lightning.explainers.surrogate.greedy import Greedy
@@ -122,15 +126,52 @@ def test_what_a_map_of_sound_keeps_and_removes_adds_up(name, kind):
     assert min(part.wave.abs().max() for part in (kept, removed)) > 0.05
 
 
-@pytest.mark.parametrize("make", [Rise, Occlusion, StudentRise])
-def test_soft_masks_take_planes(make, kind):
+BY_TILES = partial(StudentRise, segmenter=Grid(4, 4), training=QUICK)  # that its map finds a truth is tested on photographs
+
+
+@pytest.mark.parametrize("make", [Rise, Occlusion, Hsic, Sobol, PartitionShap, BY_TILES])
+def test_methods_of_planes_find_the_first_half_and_count_their_rows(make, kind):
     if len(KINDS[kind].shape) == 3:
-        explainer = make(toy_box(kind), q=100)
-        explainer.segmenter = Grid(4, 4)
-        assert explainer.explain(toy_input(kind), 0).saliency.shape == toy_input(kind).shape[1:]
+        box, x = toy_box(kind), toy_input(kind)
+        made = make(box, q=200).explain(x, 0)
+        assert made.queries == box.seen == box.queries
+        assert made.saliency.shape == x.shape[1:]
+        half = x.shape[1] // 2
+        assert make is BY_TILES or made.saliency[:half].mean() > made.saliency[half:].mean()
     else:
         with pytest.raises(InputError, match=r"takes image, spectrogram, and.*explainer=dax, lime or shap"):
             make(toy_box(kind))
+
+
+@pytest.mark.parametrize("kind", RATES)
+@pytest.mark.parametrize("make", [Gradient, SmoothGrad, IntegratedGradientsMap, InputXGradientMap])
+def test_gradients_of_a_module_of_sound(make, kind):
+    """The module's first class hears the first half of the time."""
+    x = toy_input(kind)
+    half = x.shape[-1] // 2
+    module = FirstHalf(half)
+    made = make(from_torch(module, KINDS[kind], classes=["first", "second"], device="cpu")).explain(x, 0)
+    assert made.saliency.shape == x.shape[1:]
+    assert made.saliency[..., :half].abs().mean() > 10 * made.saliency[..., half:].abs().mean()
+
+
+@pytest.mark.parametrize("make", [IntegratedGradientsMap, InputXGradientMap])
+def test_what_gradients_add_up_to_is_counted_from_silence(make):
+    x, kind = toy_input("recording"), KINDS["recording"]
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(x.numel(), 2))
+    made = make(from_torch(module, kind, classes=["a", "b"], device="cpu")).explain(x, 1)
+    gained = (module(x[None]) - module(torch.full_like(x[None], kind.low)))[0, 1].item()
+    assert made.saliency.sum().item() == pytest.approx(gained, rel=1e-3)
+
+
+class FirstHalf(torch.nn.Module):
+    def __init__(self, half):
+        super().__init__()
+        self.half = half
+
+    def forward(self, rows):
+        first = rows[..., : self.half].square().flatten(1).mean(1)
+        return torch.stack([first, torch.zeros_like(first)], 1)
 
 
 def test_every_explainer_says_which_kinds_it_takes():

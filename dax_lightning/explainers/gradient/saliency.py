@@ -9,7 +9,7 @@ from abc import abstractmethod
 from typing import ClassVar, Literal, cast, get_args
 
 import torch
-from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel, Saliency
+from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -145,9 +145,9 @@ class Gradient(PixelGradient):
 
 
 class InputXGradientMap(PixelGradient):
-    """The gradient times the input (Shrikumar et al. 2016, "Not just a black box").
+    """The gradient times the input's distance from neutral (Shrikumar et al. 2016, "Not just a black box").
 
-    Positive where the pixels, against black, speak for the target to first order. One row.
+    Positive where the values, against black or silence, speak for the target to first order. One row.
 
     Args:
         black_box: a torch module.
@@ -177,7 +177,8 @@ class InputXGradientMap(PixelGradient):
         return 1
 
     def _attributed(self, scores: TargetScores, row: Tensor, generator: torch.Generator) -> Tensor:
-        return InputXGradient(scores).attribute(row.requires_grad_(), target=scores.target)
+        gradient = Saliency(scores).attribute(row.requires_grad_(), target=scores.target, abs=False)
+        return gradient * (row.detach() - self.black_box.input.neutral(row[0].detach()))
 
 
 class SmoothGrad(PixelGradient):
@@ -238,14 +239,14 @@ class SmoothGrad(PixelGradient):
 
 
 class IntegratedGradientsMap(PixelGradient):
-    """The gradient integrated from a plain baseline to the input, times their difference (Sundararajan et al. 2017).
+    """The gradient integrated from a baseline to the input, times their difference (Sundararajan et al. 2017).
 
     The values add up to score(input) - score(baseline), in units of the score. ``steps`` rows and one for the score.
 
     Args:
         black_box: a torch module.
         steps: of the Gauss-Legendre quadrature.
-        baseline: value of every pixel of the baseline, in [0, 1]; 0 is black.
+        baseline: value of every place of the baseline, in the input's range; ``None``: its neutral input: black, silence.
         channels: how the channels become one map, see :func:`over_channels`; ``sum`` keeps the completeness.
         seed: changes nothing.
 
@@ -269,13 +270,16 @@ class IntegratedGradientsMap(PixelGradient):
         self,
         black_box: BlackBox,
         steps: int = 50,
-        baseline: float = 0.0,
+        baseline: float | None = None,
         channels: Channels = "sum",
         seed: int = 0,
     ):
         super().__init__(black_box, channels, seed)
-        if steps < 1 or not 0 <= baseline <= 1:
-            raise InputError(f"explainer.steps={steps}, explainer.baseline={baseline}: steps is 1 or more, baseline in [0, 1]")
+        low, high = black_box.input.low, black_box.input.high
+        if steps < 1 or (baseline is not None and not low <= baseline <= high):
+            raise InputError(
+                f"explainer.steps={steps}, explainer.baseline={baseline}: steps is 1 or more, baseline in [{low:g}, {high:g}]"
+            )
         self.steps, self.baseline = steps, baseline
 
     def rows_needed(self, x: Float[Tensor, "c *space"]) -> int:
@@ -287,7 +291,7 @@ class IntegratedGradientsMap(PixelGradient):
             scores(row)
         return IntegratedGradients(scores).attribute(
             row,
-            baselines=float(self.baseline),
+            baselines=self.black_box.input.neutral(row[0])[None] if self.baseline is None else float(self.baseline),
             target=scores.target,
             n_steps=self.steps,
             internal_batch_size=min(_ROWS, self.black_box.batch_size),
