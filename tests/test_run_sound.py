@@ -18,7 +18,9 @@ from dax_lightning.inputs import LogMel, WaveInput, log_mel_input
 from dax_lightning.metrics import IoU
 from dax_lightning.run.loggers import CsvRun
 from dax_lightning.run.runner import Benchmark
+from dax_lightning.segment.time import Tiles
 from dax_lightning.tasks import Esc10, Files, Mixture
+from dax_lightning.testing import QuarterBox
 from dax_lightning.training.sound import Schedule, train_esc10
 from tests.test_esc10 import FRONT, RATE, box, root, tone  # noqa: F401 -- root is a fixture
 
@@ -144,3 +146,32 @@ def test_a_file_that_is_no_model_is_told(tmp_path, content, message):
         file.write_bytes(content)
     with pytest.raises(InputError, match=message):
         sound_model(str(file))
+
+
+# what goes wrong
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("nope.ogg", "nope.ogg does not exist: give a recording, a folder of them"),
+        ("", r"is a folder without recordings: .* \(m4a, aac and wma need `ffmpeg -i FILE out.wav` first\)"),
+    ],
+)
+def test_what_is_no_recording_is_called_so(tmp_path, given, message):
+    (tmp_path / "a.m4a").write_bytes(b"any")
+    with pytest.raises(InputError, match=message):
+        Files(box(), str(tmp_path / given))
+
+
+def test_a_recording_for_a_model_of_photographs_names_one_of_sound(clip):
+    with pytest.raises(InputError, match="for a recording give a model of sound, such as black_box=esc10_resnet"):
+        explain(QuarterBox(), clip)
+
+
+def test_a_segmenter_that_does_not_suit_names_one_that_does(clip, tmp_path):
+    with pytest.raises(InputError, match=r"a wave has time alone, try Time\(\) \(segmenter=time"):
+        Lime(WAVE, Tiles(), q=50).explain(clip, 0)
+    soundfile.write(tmp_path / "short.wav", tone(300, 0.05), RATE)
+    with pytest.raises(InputError, match=r"found 1 segment .*segmenter=time segmenter.seconds=0.05"):
+        Lime(WAVE, q=50).explain(tmp_path / "short.wav", 0)

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
 
 from dax_lightning.errors import InputError
+from dax_lightning.inputs.sound import SOUNDS
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 MIN_SIDE = 8  # pixels; nothing smaller can be cut into segments
@@ -73,8 +74,10 @@ def read_image(path: str | Path) -> Image.Image:
     except InputError:
         raise
     except UnidentifiedImageError as error:
+        sound = path.suffix.lower() in SOUNDS
+        told = f"; for a recording give a model of sound, such as black_box=esc10_resnet" if sound else ""
         raise InputError(
-            f"input {path} ({path.stat().st_size} bytes) is not an image: wanted PNG, JPEG, TIFF, WebP, GIF or BMP"
+            f"input {path} ({path.stat().st_size} bytes) is not an image: wanted PNG, JPEG, TIFF, WebP, GIF or BMP{told}"
         ) from error
     except PermissionError as error:
         raise InputError(f"input {path} can't be opened (permission denied): make it readable") from error

@@ -138,7 +138,8 @@ def check_number(key: str, value: Any, least: Number = -inf, above: Number = -in
 def _check_input(x: Tensor, axes: int | None, name: str) -> None:
     if x.ndim < 2 or x.ndim != (x.ndim if axes is None else axes + 1) or x.numel() == 0:
         wanted = "(channels, height, width)" if axes == 2 else f"(channels, and {axes} more)"
-        raise InputError(f"{name}: the input has shape {tuple(x.shape)}; wanted {wanted}, none of them 0")
+        told = ": a wave has time alone, try Time() (segmenter=time on the command line)" if (axes, x.ndim) == (2, 2) else ""
+        raise InputError(f"{name}: the input has shape {tuple(x.shape)}; wanted {wanted}, none of them 0{told}")
     if not x.isfinite().all():
         raise InputError(f"{name}: {int((~x.isfinite()).sum())} values of the input are NaN or infinite; wanted all in [0, 1]")
     low, high = x.min().item(), x.max().item()

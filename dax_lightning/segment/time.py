@@ -36,6 +36,7 @@ class Time(Segmenter):
     seconds: float = 0.2
     step: float | None = None
     axes: ClassVar[int | None] = None
+    remedy: ClassVar[str] = "Time(seconds=0.05) (segmenter=time segmenter.seconds=0.05 on the command line)"
 
     def __post_init__(self) -> None:
         if self.pieces is not None:

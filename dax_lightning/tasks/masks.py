@@ -177,17 +177,25 @@ def found(given: str, suffixes: Sequence[str], setting: str = "input") -> list[P
         InputError: nothing there, or no such file among it.
     """
     text = str(Path(given).expanduser())
-    path, what = Path(text), "images" if ".png" in suffixes else "files to read"
+    path, (one, many) = Path(text), _named(suffixes)
     if path.is_file():
         return [path]
     if not path.is_dir() and not glob.has_magic(text):
-        raise InputError(f"{setting} {given} does not exist: give an image file, a folder of them, or a glob in quotes")
+        raise InputError(f"{setting} {given} does not exist: give {one}, a folder of them, or a glob in quotes")
     files = path.iterdir() if path.is_dir() else _matches(text)
     wanted = [file for file in files if file.suffix.lower() in suffixes and not file.name.startswith(".") and file.is_file()]
     if not wanted:
         kind = "folder" if path.is_dir() else "glob"
-        raise InputError(f"{setting} {given} is a {kind} without {what}: wanted files ending in {' '.join(suffixes)}")
+        other = " (m4a, aac and wma need `ffmpeg -i FILE out.wav` first)" if many == "recordings" else ""
+        raise InputError(f"{setting} {given} is a {kind} without {many}: wanted files ending in {' '.join(suffixes)}{other}")
     return _each_once(sorted(wanted, key=_natural), by_name=setting == "masks")
+
+
+def _named(suffixes: Sequence[str]) -> tuple[str, str]:
+    """What such files are, one and many."""
+    if ".png" in suffixes:
+        return "an image file", "images"
+    return ("a recording", "recordings") if ".wav" in suffixes else ("a file", "files to read")
 
 
 def _matches(pattern: str) -> Iterator[Path]:

@@ -176,8 +176,7 @@ class Distiller(SegmentExplainer):
         doubts = []
         if segments < _FEW:
             doubts.append(
-                f"only {segments} segments, so the map can't tell more places apart; try Slic() or Grid() "
-                "(segmenter=slic, segmenter=grid on the command line)"
+                f"only {segments} segments, so the map can't tell more places apart; try {self._finer()}"
             )
         if not fidelity >= self.learner.min_fidelity:
             learned = "nothing" if not fidelity >= _NOTHING else "too little"
@@ -186,6 +185,11 @@ class Distiller(SegmentExplainer):
                 f"{self.learner.min_fidelity:g}, so don't trust this map; try {', '.join(self._remedies(fidelity))}"
             )
         return tuple(doubts)
+
+    def _finer(self) -> str:
+        if self.black_box.input.step is not None:
+            return "shorter pieces of time, such as Time(seconds=0.05) (segmenter=time segmenter.seconds=0.05 on the command line)"
+        return "Slic() or Grid() (segmenter=slic, segmenter=grid on the command line)"
 
     def _remedies(self, fidelity: float) -> list[str]:
         remedies = [] if self.learner.targets == "log_odds" else ["explainer.learner.targets=log_odds"]
