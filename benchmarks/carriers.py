@@ -29,6 +29,23 @@ def table(folders: Sequence[str]) -> list[str]:
     return markdown(head, [line(folder.rsplit("_", 1)[-1], every_row([folder])) for folder in folders])
 
 
+def methods(folder: str) -> list[str]:
+    """A line a method, the best first by its IoU with the carrier; and IoU with each event type, as in the paper's table VIII."""
+    carrier, rows = folder.rsplit("_", 1)[-1], every_row([folder])
+    types = [f"iou_time_{kind}" for kind in EVENT_TYPES if f"iou_time_{kind}" in rows]
+    by_method = {str(name): part for name, part in rows.groupby("explainer")}
+    ordered = sorted(by_method, key=lambda name: float(by_method[name][f"iou_time_{carrier}"].mean()), reverse=True)
+    body = []
+    for name in ordered:
+        _, found, _, best, *_ = line(carrier, by_method[name])
+        body.append([name, found, best, *(_mean(by_method[name][one].dropna().tolist()) for one in types)])
+    return markdown(["method", "found", "best of all types", *(one.rsplit("_", 1)[-1] for one in types)], body)
+
+
+def _mean(values: list[float]) -> str:
+    return interval(values) if len(values) > 1 else ", ".join(f"{value:.3f} (one recording)" for value in values)
+
+
 def line(carrier: str, rows: pd.DataFrame) -> list[str]:
     """The cells of one carrier."""
     done = rows.loc[rows["status"] != "failed"]

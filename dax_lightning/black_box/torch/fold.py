@@ -1,11 +1,13 @@
-"""Batch norms folded into the convolutions before them: the same function in fewer passes over memory."""
+"""Batch norms and SAME padding folded into convolutions: the same function in fewer passes over memory."""
 
 import copy
 from itertools import pairwise
 from typing import Any, cast
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from timm.layers import Conv2dSame, get_same_padding
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dax_lightning.black_box.answers import table_of
@@ -14,7 +16,10 @@ _CLOSE = 1e-3  # largest change of a logit that rounding may make
 
 
 def folded(module: nn.Module, shape: tuple[int | None, ...]) -> nn.Module:
-    """The module with each batch norm folded into the convolution defined right before it.
+    """The module with each batch norm folded into the convolution defined right before it, and without passes that only pad.
+
+    timm's ``Conv2dSame`` pads as TensorFlow does, in a pass of its own. Where one more row is needed on one side than on the
+    other, a row of zeros in the kernel does the same with equal padding.
 
     Modules don't tell in which order they run their parts, so the result is compared with the module itself on noise; where
     it differs by more than rounding, the module comes back as it was.
@@ -28,11 +33,18 @@ def folded(module: nn.Module, shape: tuple[int | None, ...]) -> nn.Module:
         >>> [type(part).__name__ for part in folded(plain, (3, 8, 8))][:2]
         ['Conv2d', 'Identity']
     """
-    if None in shape or not any(isinstance(part, nn.BatchNorm2d) for part in module.modules()):
+    if None in shape or not any(isinstance(part, nn.BatchNorm2d | Conv2dSame) for part in module.modules()):
         return module
     changed = copy.deepcopy(module)
-    found = sum(_fold_children(parent) for parent in list(changed.modules()))
-    return changed if found and _same(module, changed, shape) else module
+    noise = torch.randn(2, *cast(tuple[int, ...], shape), generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+    noise = noise.to(next(module.parameters()))
+    try:
+        with torch.no_grad():
+            found = sum(_fold_children(parent) for parent in list(changed.modules())) + _fold_padding(changed, noise)
+            same = torch.allclose(table_of(module(noise), 2), table_of(changed(noise), 2), atol=_CLOSE)
+    except Exception:  # whatever a user's module raises: its first real rows will tell
+        return module
+    return changed if found and same else module
 
 
 def _fold_children(parent: nn.Module) -> int:
@@ -47,11 +59,49 @@ def _fold_children(parent: nn.Module) -> int:
     return found
 
 
-@torch.no_grad()
-def _same(one: nn.Module, other: nn.Module, shape: tuple[Any, ...]) -> bool:
-    noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
-    noise = noise.to(next(one.parameters()))
-    try:
-        return torch.allclose(table_of(one(noise), 2), table_of(other(noise), 2), atol=_CLOSE)
-    except Exception:  # whatever a user's module raises: its first real rows will tell
-        return False
+def _fold_padding(module: nn.Module, noise: Tensor) -> int:
+    """Replace each ``Conv2dSame`` that sees inputs of one size; ``noise`` shows which."""
+    seen: dict[nn.Module, set[tuple[int, ...]]] = {}
+    padded = [part for part in module.modules() if isinstance(part, Conv2dSame)]
+    hooks = [
+        part.register_forward_pre_hook(lambda own, given: seen.setdefault(own, set()).add(tuple(given[0].shape[-2:])))
+        for part in padded
+    ]
+    module(noise)
+    for hook in hooks:
+        hook.remove()
+    once = {part: next(iter(sizes)) for part, sizes in seen.items() if len(sizes) == 1}
+    made = {part: plain for part, size in once.items() if (plain := _padding_itself(cast(nn.Conv2d, part), size)) is not None}
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if child in made:
+                setattr(parent, name, made[child])
+    return len(made)
+
+
+def _padding_itself(conv: nn.Conv2d, size: tuple[int, ...]) -> nn.Conv2d | None:
+    """A convolution that pads equally on both sides, the kernel longer by a row of zeros where it must be.
+
+    ``None`` where such a row would lie a dilation away.
+    """
+    sides = zip(size, conv.kernel_size, conv.stride, conv.dilation, strict=True)
+    totals = [get_same_padding(length, kernel, stride, dilation) for length, kernel, stride, dilation in sides]
+    longer = [total % 2 for total in totals]
+    if any(more and dilation > 1 for more, dilation in zip(longer, conv.dilation, strict=True)):
+        return None
+    plain = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        (conv.kernel_size[0] + longer[0], conv.kernel_size[1] + longer[1]),
+        cast(tuple[int, int], conv.stride),
+        (-(-totals[0] // 2), -(-totals[1] // 2)),
+        cast(tuple[int, int], conv.dilation),
+        conv.groups,
+        conv.bias is not None,
+        device=conv.weight.device,
+        dtype=conv.weight.dtype,
+    )
+    plain.weight.copy_(F.pad(conv.weight, (longer[1], 0, longer[0], 0)))
+    if conv.bias is not None and plain.bias is not None:
+        plain.bias.copy_(conv.bias)
+    return plain.eval()
