@@ -26,14 +26,18 @@ def check_fill(setting: str, fill: str) -> None:
 def painted(
     x: Float[Tensor, "c *space"], fill: Float[Tensor, "c *space"], segments: Int[Tensor, "*levels"], kept: Bool[Tensor, "n j"]
 ) -> Float[Tensor, "n c *space"]:
-    """``x`` where a segment is kept, ``fill`` elsewhere (equation 5).
+    """``x`` where a segment is kept, ``fill`` elsewhere (equation 5). Of a stack, a copy keeps segments of one partition, or all.
 
     Example:
         >>> painted(torch.ones(1, 2), torch.zeros(1, 2), torch.tensor([0, 1]), torch.tensor([[True, False]])).tolist()
         [[[1.0, 0.0]]]
     """
-    shown = kept[:, segments]  # (n, *space), or (n, p, *space): a copy keeps segments of one partition alone
-    return torch.where((shown.any(1) if segments.ndim == x.ndim else shown).unsqueeze(1), x, fill)
+    if segments.ndim == x.ndim:  # a stack is as long as x has axes, but for the channels
+        own = torch.searchsorted(segments.flatten(1).amax(1), kept.int().argmax(1))  # the partition of the first that it keeps
+        shown = kept.gather(1, segments[own].flatten(1)).view(len(kept), *x.shape[1:])
+    else:
+        shown = kept[:, segments]
+    return torch.where(shown.unsqueeze(1), x, fill)
 
 
 def filled(
