@@ -245,7 +245,10 @@ def test_a_metric_that_fails_costs_no_other_case(run, album, monkeypatch):
         ("foo=1", "foo is no setting: there are .*q, .*lam1, .*segmenter"),
         ("segmnter=slic", "segmnter is no setting: did you mean segmenter"),
         ("segmenter.foo=1", "segmenter.foo is no setting: there are rows, columns$"),
-        ("segmenter=default", "segmenter.rows is no setting: segmenter= chosen here has none: name another, such as segmenter=time"),
+        (
+            "segmenter=default",
+            "segmenter.rows is no setting: segmenter= chosen here has none: name another, such as segmenter=time",
+        ),
         ("segmenter.row=1", "segmenter.row is no setting: did you mean segmenter.rows"),
         ("+segmenter.foo=1", "segmenter.foo is no setting of Grid: it has rows, columns"),
         ("segmenter.rows=two", "segmenter.rows=two is text, wanted int"),

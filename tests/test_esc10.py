@@ -192,7 +192,9 @@ def test_models_of_a_fixed_length_and_of_two_channels_are_asked_too(root, kind):
         assert case.truth.any()
         assert all(layer.shape == case.truth.shape for layer in case.layers.values())
         kept, removed = kind.split(case.sound, case.truth.float())
-        assert torch.allclose(kept.wave + removed.wave, case.sound.wave.mean(0) if len(kept.wave) == 1 else case.sound.wave, atol=1e-5)
+        assert torch.allclose(
+            kept.wave + removed.wave, case.sound.wave.mean(0) if len(kept.wave) == 1 else case.sound.wave, atol=1e-5
+        )
 
 
 def test_a_model_without_a_normalisation_hears_silence_where_all_is_deleted():

@@ -49,7 +49,9 @@ def test_a_module_that_runs_its_parts_in_another_order_stays_as_it_is():
 @pytest.mark.parametrize("side", [31, 32, 64])
 def test_convolutions_pad_themselves_and_no_bit_of_an_answer_changes(side):
     module = timm.create_model("tf_efficientnet_lite0", num_classes=5).eval()
-    without = nn.Sequential(*[Conv2dSame(3, 3, kernel, stride) for kernel, stride in ((3, 2), (5, 2), (3, 1), (2, 2))], nn.Flatten())
+    without = nn.Sequential(
+        *[Conv2dSame(3, 3, kernel, stride) for kernel, stride in ((3, 2), (5, 2), (3, 1), (2, 2))], nn.Flatten()
+    )
     rows = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(1))
     for net in (module, without):
         made = folded(net, (3, side, side))

@@ -120,7 +120,9 @@ def hour(file, minute):
 def test_of_an_hour_the_first_half_minute_is_explained_and_alone_is_read(tmp_path, caplog, monkeypatch):
     file = hour(tmp_path / "hour.wav", tone(440, seconds=60, rate=8000))
     asked, read = [], soundfile.SoundFile.read
-    monkeypatch.setattr(soundfile.SoundFile, "read", lambda own, frames, **more: asked.append(frames) or read(own, frames, **more))
+    monkeypatch.setattr(
+        soundfile.SoundFile, "read", lambda own, frames, **more: asked.append(frames) or read(own, frames, **more)
+    )
     with caplog.at_level(logging.WARNING):
         sound = read_sound(file, 8000)
     assert sound.seconds == 30

@@ -6,7 +6,6 @@ from typing import Literal, get_args
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from scipy.signal import oaconvolve
 from torch import Tensor
 
 from dax_lightning.errors import InputError
@@ -87,6 +86,8 @@ def blurred(x: Float[Tensor, "c *space"], share: float) -> Float[Tensor, "c *spa
         flat = F.pad(rows.reshape(-1, 1, rows.shape[-1]), (radius, radius), mode="reflect" if radius else "constant")
         weights = (kernel / kernel.sum()).view(1, 1, -1)
         if len(kernel) > _LONG:
+            from scipy.signal import oaconvolve  # not at the top: photographs needn't wait a second for it
+
             made = torch.from_numpy(oaconvolve(flat.numpy(), weights.numpy(), mode="valid", axes=-1))
         else:
             made = F.conv1d(flat, weights)

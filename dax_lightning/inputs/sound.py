@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Complex, Float
-from scipy.signal import resample_poly
 from torch import Tensor
 
 from dax_lightning.errors import InputError
@@ -69,7 +68,9 @@ def read_sound(path: str | Path, rate: int, channels: int = 1, seconds: float | 
     if clipped > _CLIPPED:
         _log.warning("%s is clipped: %.1f %% of its samples are at full scale", file.name, 100 * clipped)
     if not wave.any():
-        where = f"in its first {most:.0f} s: cut out a part that is heard" if longer else "throughout: there is nothing to explain"
+        where = (
+            f"in its first {most:.0f} s: cut out a part that is heard" if longer else "throughout: there is nothing to explain"
+        )
         raise InputError(f"recording {file} is silent {where}")
     wave = wave.mean(0, keepdims=True) if channels == 1 else wave
     peak = np.abs(wave).max()
@@ -90,6 +91,8 @@ def resampled(wave: Float[np.ndarray, "c time"], found: int, wanted: int) -> Flo
     """
     if found == wanted:
         return np.ascontiguousarray(wave)
+    from scipy.signal import resample_poly  # not at the top: photographs needn't wait a second for it
+
     shared = math.gcd(found, wanted)
     return np.ascontiguousarray(resample_poly(wave, wanted // shared, found // shared, axis=1).astype(np.float32)).clip(-1, 1)
 

@@ -7,7 +7,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import rankdata
 from torch import Tensor
 
 from dax_lightning.errors import InputError
@@ -34,6 +33,8 @@ def rank_correlation(first: Float[Tensor, "*space"], second: Float[Tensor, "*spa
     """
     if first.shape != second.shape:
         raise InputError(f"maps of shapes {tuple(first.shape)} and {tuple(second.shape)} can't be compared: wanted the same")
+    from scipy.stats import rankdata  # not at the top: a run without this metric needn't wait for it
+
     one, other = (rankdata(each.flatten().numpy()) for each in (first, second))
     one, other = one - one.mean(), other - other.mean()
     size = np.linalg.norm(one) * np.linalg.norm(other)

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy.ndimage import uniform_filter1d
-from scipy.signal import find_peaks
 from torch import Tensor
 
 from dax_lightning.errors import InputError, remedy
@@ -133,6 +132,8 @@ class Onsets(Segmenter):
         level = x if x.ndim == 3 else (x - x.mean()).abs()  # a spectrogram is a level already
         loud = uniform_filter1d(level.flatten(0, -2).mean(0).double().numpy(), max(1, apart // 2))
         change = np.abs(np.diff(loud))
+        from scipy.signal import find_peaks  # not at the top: photographs needn't wait a second for it
+
         found, facts = find_peaks(change, height=max(change.max(initial=0) * 0.02, 1e-9), distance=apart)
         strongest = np.sort(found[np.argsort(-facts["peak_heights"], kind="stable")][: self.pieces - 1])
         starts = torch.zeros(x.shape[-1], dtype=torch.long)

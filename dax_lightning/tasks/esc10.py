@@ -219,7 +219,9 @@ class Mixture(Task):
         begin = 0 if asked == 0 else start
         layers = {}
         if isinstance(kind, SpectrogramInput) and kind.front is not None:
-            own, rest = (kind.front.power(kind.fitted(Sound(part[None], rate)).wave[0]) for part in (parts[asked], parts[1 - asked]))
+            own, rest = (
+                kind.front.power(kind.fitted(Sound(part[None], rate)).wave[0]) for part in (parts[asked], parts[1 - asked])
+            )
             layers["own_power"] = own / (own + rest).clamp_min(1e-12)
         return Case(
             self._keys[index],

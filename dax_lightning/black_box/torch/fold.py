@@ -1,12 +1,12 @@
 """Batch norms and SAME padding folded into convolutions: the same function in fewer passes over memory."""
 
 import copy
+import sys
 from itertools import pairwise
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Conv2dSame, get_same_padding
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -33,7 +33,7 @@ def folded(module: nn.Module, shape: tuple[int | None, ...]) -> nn.Module:
         >>> [type(part).__name__ for part in folded(plain, (3, 8, 8))][:2]
         ['Conv2d', 'Identity']
     """
-    if None in shape or not any(isinstance(part, nn.BatchNorm2d | Conv2dSame) for part in module.modules()):
+    if None in shape or not (_padded(module) or any(isinstance(part, nn.BatchNorm2d) for part in module.modules())):
         return module
     changed = copy.deepcopy(module)
     noise = torch.randn(2, *cast(tuple[int, ...], shape), generator=torch.Generator().manual_seed(0), dtype=torch.float32)
@@ -62,10 +62,9 @@ def _fold_children(parent: nn.Module) -> int:
 def _fold_padding(module: nn.Module, noise: Tensor) -> int:
     """Replace each ``Conv2dSame`` that sees inputs of one size; ``noise`` shows which."""
     seen: dict[nn.Module, set[tuple[int, ...]]] = {}
-    padded = [part for part in module.modules() if isinstance(part, Conv2dSame)]
     hooks = [
         part.register_forward_pre_hook(lambda own, given: seen.setdefault(own, set()).add(tuple(given[0].shape[-2:])))
-        for part in padded
+        for part in _padded(module)
     ]
     module(noise)
     for hook in hooks:
@@ -79,11 +78,22 @@ def _fold_padding(module: nn.Module, noise: Tensor) -> int:
     return len(made)
 
 
+def _padded(module: nn.Module) -> list[nn.Module]:
+    """timm's convolutions with SAME padding; none where timm was never imported, which takes seconds."""
+    if "timm.layers" not in sys.modules:
+        return []
+    from timm.layers import Conv2dSame
+
+    return [part for part in module.modules() if isinstance(part, Conv2dSame)]
+
+
 def _padding_itself(conv: nn.Conv2d, size: tuple[int, ...]) -> nn.Conv2d | None:
     """A convolution that pads equally on both sides, the kernel longer by a row of zeros where it must be.
 
     ``None`` where such a row would lie a dilation away.
     """
+    from timm.layers import get_same_padding
+
     sides = zip(size, conv.kernel_size, conv.stride, conv.dilation, strict=True)
     totals = [get_same_padding(length, kernel, stride, dilation) for length, kernel, stride, dilation in sides]
     longer = [total % 2 for total in totals]

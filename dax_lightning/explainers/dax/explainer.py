@@ -175,9 +175,7 @@ class Distiller(SegmentExplainer):
     def _doubts(self, fidelity: float, segments: int) -> tuple[str, ...]:
         doubts = []
         if segments < _FEW:
-            doubts.append(
-                f"only {segments} segments, so the map can't tell more places apart; try {self._finer()}"
-            )
+            doubts.append(f"only {segments} segments, so the map can't tell more places apart; try {self._finer()}")
         if not fidelity >= self.learner.min_fidelity:
             learned = "nothing" if not fidelity >= _NOTHING else "too little"
             doubts.append(
@@ -188,7 +186,9 @@ class Distiller(SegmentExplainer):
 
     def _finer(self) -> str:
         if self.black_box.input.step is not None:
-            return "shorter pieces of time, such as Time(seconds=0.05) (segmenter=time segmenter.seconds=0.05 on the command line)"
+            return (
+                "shorter pieces of time, such as Time(seconds=0.05) (segmenter=time segmenter.seconds=0.05 on the command line)"
+            )
         return "Slic() or Grid() (segmenter=slic, segmenter=grid on the command line)"
 
     def _remedies(self, fidelity: float) -> list[str]:
