@@ -34,7 +34,7 @@ def methods(folder: str) -> list[str]:
     carrier, rows = folder.rsplit("_", 1)[-1], every_row([folder])
     types = [f"iou_time_{kind}" for kind in EVENT_TYPES if f"iou_time_{kind}" in rows]
     by_method = {str(name): part for name, part in rows.groupby("explainer")}
-    ordered = sorted(by_method, key=lambda name: float(by_method[name][f"iou_time_{carrier}"].mean()), reverse=True)
+    ordered = sorted(by_method, key=lambda name: by_method[name][f"iou_time_{carrier}"].to_numpy(float).mean(), reverse=True)
     body = []
     for name in ordered:
         _, found, _, best, *_ = line(carrier, by_method[name])

@@ -3,7 +3,7 @@
 import pytest
 import timm
 import torch
-from timm.layers import Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 
 from dax_lightning.black_box.torch.fold import folded

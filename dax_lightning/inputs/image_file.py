@@ -75,7 +75,7 @@ def read_image(path: str | Path) -> Image.Image:
         raise
     except UnidentifiedImageError as error:
         sound = path.suffix.lower() in SOUNDS
-        told = f"; for a recording give a model of sound, such as black_box=esc10_resnet" if sound else ""
+        told = "; for a recording give a model of sound, such as black_box=esc10_resnet" if sound else ""
         raise InputError(
             f"input {path} ({path.stat().st_size} bytes) is not an image: wanted PNG, JPEG, TIFF, WebP, GIF or BMP{told}"
         ) from error

@@ -109,7 +109,7 @@ def over_time(axes: Axes, saliency: np.ndarray, step: float, truth: Bool[np.ndar
     low, high = reach(curve)
     if truth is not None and truth.any():
         here = truth.reshape(-1, truth.shape[-1]).any(0)
-        axes.broken_barh(_runs(here, step), (low, high - low), color=RED, alpha=0.13, linewidth=0)
+        axes.broken_barh(_runs(np.atleast_1d(here), step), (low, high - low), color=RED, alpha=0.13, linewidth=0)
     axes.plot(at, curve, color=FOR, linewidth=1.1)
     told = "Map over time" + (", summed over frequency" if saliency.ndim == 2 else "")
     if is_flat(curve):
@@ -142,7 +142,7 @@ def _band(axes: Axes, truth: Tensor | None, step: float) -> None:
     if truth is None or not truth.any():
         return
     here = array(truth).reshape(-1, truth.shape[-1]).any(0)
-    axes.broken_barh(_runs(here, step), (0, 0.025), transform=axes.get_xaxis_transform(), color=RED, linewidth=0)
+    axes.broken_barh(_runs(np.atleast_1d(here), step), (0, 0.025), transform=axes.get_xaxis_transform(), color=RED, linewidth=0)
 
 
 def _runs(here: Bool[np.ndarray, " time"], step: float) -> list[tuple[float, float]]:

@@ -3,7 +3,7 @@
 import copy
 import sys
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -82,7 +82,7 @@ def _padded(module: nn.Module) -> list[nn.Module]:
     """timm's convolutions with SAME padding; none where timm was never imported, which takes seconds."""
     if "timm.layers" not in sys.modules:
         return []
-    from timm.layers import Conv2dSame
+    from timm.layers.conv2d_same import Conv2dSame
 
     return [part for part in module.modules() if isinstance(part, Conv2dSame)]
 
@@ -92,10 +92,10 @@ def _padding_itself(conv: nn.Conv2d, size: tuple[int, ...]) -> nn.Conv2d | None:
 
     ``None`` where such a row would lie a dilation away.
     """
-    from timm.layers import get_same_padding
+    from timm.layers.padding import get_same_padding
 
     sides = zip(size, conv.kernel_size, conv.stride, conv.dilation, strict=True)
-    totals = [get_same_padding(length, kernel, stride, dilation) for length, kernel, stride, dilation in sides]
+    totals = [int(get_same_padding(length, kernel, stride, dilation)) for length, kernel, stride, dilation in sides]
     longer = [total % 2 for total in totals]
     if any(more and dilation > 1 for more, dilation in zip(longer, conv.dilation, strict=True)):
         return None
