@@ -74,6 +74,17 @@ def test_a_long_recording_is_linked(tmp_path):
     ]
 
 
+def test_cases_that_are_folded_away_play_their_files(tmp_path):
+    (tmp_path / "clips").mkdir()
+    for number in range(4):
+        soundfile.write(tmp_path / "clips" / f"{number}.wav", tone(300 + 200 * number, 1), RATE)
+    explained(tmp_path / "run", tmp_path / "clips", box())
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    players = re.findall(r'<audio controls preload="metadata" src="([^"]*)"', page)
+    assert [address.startswith("data:audio/ogg") for address in players] == [True] * 9 + [False] * 3
+    assert all((tmp_path / "run" / address).is_file() for address in players[9:])
+
+
 def test_explain_takes_a_path_and_knows_the_recording(clip, tmp_path):
     made = explain(box(), clip, target="low", method="lime", q=100)
     assert made.sound is not None
