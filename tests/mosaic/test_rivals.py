@@ -6,6 +6,7 @@ import torch
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.mosaic.copies import averaged_within, kept_minus_removed
 from dax_lightning.explainers.mosaic.cut import Cut
+from dax_lightning.explainers.mosaic.probe import Probe
 from dax_lightning.explainers.mosaic.profile import class_profile
 from dax_lightning.explainers.mosaic.ridge import additive
 from dax_lightning.explainers.mosaic.rivals import LimeOnMosaic, RidgeOnMosaic, RiseOnMosaic
@@ -75,3 +76,19 @@ def test_lime_of_a_single_partition_is_lime(noisy_image):
 def test_a_map_is_not_averaged_less_than_not_at_all():
     with pytest.raises(InputError, match=r"averaged=-1: wanted .* 0 or more"):
         RiseOnMosaic(QuarterBox(), averaged=-1)
+
+
+def test_with_a_probe_the_last_copies_move_what_lies_outside_the_region(noisy_image):
+    """And with support, the averaged ridge is added: no row more than ``q`` is asked."""
+    box = QuarterBox()
+    plain = RidgeOnMosaic(box, OUTLINED, ZEROS, q=300, probe=Probe(fill="zeros", weight=0.0)).explain(noisy_image, 0)
+    moved = RidgeOnMosaic(box, OUTLINED, ZEROS, q=300, probe=Probe(fill="zeros", weight=2.0)).explain(noisy_image, 0)
+    assert plain.queries == moved.queries == 300
+    assert 0 <= moved.notes["beside_r2"] <= 1
+    levels, answers = asked(QuarterBox(), noisy_image, q=270)
+    region = Cut().region(plain.saliency, copies_of(answers, levels), plain.notes["additive_r2"])
+    changed = (moved.saliency - plain.saliency).abs() > 1e-6
+    assert changed.any()
+    assert not changed[region].any()
+    supported = RidgeOnMosaic(box, OUTLINED, ZEROS, q=270, support=1.0).explain(noisy_image, 0)
+    assert (supported.saliency - RidgeOnMosaic(box, OUTLINED, ZEROS, q=270).explain(noisy_image, 0).saliency).abs().max() > 0.1

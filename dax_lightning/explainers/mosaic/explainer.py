@@ -20,19 +20,17 @@ from dax_lightning.explainers.dax.module import DaxModule, Ensemble, Optim, Reco
 from dax_lightning.explainers.dax.networks import MlpStudent
 from dax_lightning.explainers.mosaic.copies import Copies, averaged_within, kept_minus_removed, standardised
 from dax_lightning.explainers.mosaic.cut import Cut
+from dax_lightning.explainers.mosaic.probe import Probe
 from dax_lightning.explainers.mosaic.profile import MosaicTargets, check_targets, learnable
 from dax_lightning.explainers.mosaic.ridge import additive, bounded
 from dax_lightning.explainers.segments import check_size
-from dax_lightning.game.base import Game, TargetSpace, in_space, removed_of
-from dax_lightning.game.fill import Fill, check_fill
+from dax_lightning.game.base import TargetSpace
+from dax_lightning.game.fill import Fill
 from dax_lightning.game.subsets import MIXED, Perturber, level_of
 from dax_lightning.segment.default import mosaic_on
 from dax_lightning.segment.mosaic import Mosaic
 
 FASTER = Optim(lr_mask=0.05, lr_student=0.004)
-_ENOUGH = 30  # last copies: of fewer, the regression tells little, and its R² is noise
-_FULL = 20  # last answers that vary less than a 20th as much as the first count in proportion
-_SAME = 0.1  # of the input's standard deviation: a fill that is nearer to it takes nothing away
 
 
 class SegmentMask(nn.Module):
@@ -185,15 +183,11 @@ class MosaicDax(Distiller):
         for name, value in amounts.items():
             if not 0 <= value < math.inf:
                 raise InputError(f"explainer.{name}={value}: wanted a number, 0 or more")
-        if not 0 <= adaptive <= 0.5:
-            raise InputError(f"explainer.adaptive={adaptive}: wanted a share of the q copies in [0, 0.5]")
-        check_fill("explainer.adaptive_fill", adaptive_fill)
         if not 0 <= largest <= 0.5:
             raise InputError(f"explainer.largest={largest}: wanted a share in [0, 0.5]")
         self.loss, self.members, self.min_steps = loss or CounterfactualLoss(lam3=0.0), members, min_steps
         self.evidence, self.additive, self.support, self.student_copies = evidence, additive, support, student_copies
-        self.adaptive, self.beside = adaptive, beside
-        self.adaptive_fill: Fill = adaptive_fill
+        self.probe = Probe(adaptive, adaptive_fill, beside)
         self.cut = Cut(complement, separation, uncut, largest)
 
     def prepare(self) -> None:
@@ -203,8 +197,7 @@ class MosaicDax(Distiller):
     @property
     def asked_first(self) -> int:
         """How many of the copies are asked about before training: all but those that keep what the map names."""
-        last = round(self.adaptive * self.q)
-        return self.q - last if last >= _ENOUGH else self.q
+        return self.probe.first(self.q)
 
     def _data(self, x: Tensor, target: int, generator: torch.Generator, segments: Tensor | None) -> PerturbationDataModule:
         unit = self.black_box.input.unit(x)
@@ -245,38 +238,15 @@ class MosaicDax(Distiller):
         notes = {"additive_r2": adds.r2, **data.learned.notes}
         beside = torch.zeros_like(learned)
         if self.q > self.asked_first:
-            region = self.cut.region(learned, own, adds.r2)
-            edge = learned[region].min() if region.any() else learned.max()
-            told, notes["beside_r2"] = self._beside(data, ~region, outlined)
-            beside = self.beside * min(1.0, 2 * (1 - data.score)) * (edge - learned).clamp(0, 1) * told
+            beside, notes["beside_r2"] = self.probe(
+                data.game, self.perturber, data.target, self.learner.targets, self.q - self.asked_first, learned,
+                self.cut.region(learned, own, adds.r2), outlined, own, data.score, data.generator, self.training.progress,
+            )  # fmt: skip
         if self.support:
             added = standardised(averaged_within(adds.saliency, outlined))
             learned = learned + self.support * math.sqrt(share) * (added + added.relu())
         saliency, named = self.cut(learned + beside, own, adds.r2)
         return Reading(saliency, {**notes, **named}, torch.stack(recorder.masks))
-
-    def _beside(
-        self, data: PerturbationDataModule, rest: Bool[Tensor, "*space"], outlined: Int[Tensor, "p *space"]
-    ) -> tuple[Float[Tensor, "*space"], float]:
-        """What places of the rest add to all others, as far as they do, and the R²: copies that keep these are asked about."""
-        level = level_of(data.segments, data.x)
-        kept = self.perturber.subsets(self.q - self.asked_first, level, data.generator)
-        removed = torch.where(rest, self._last_fill(data, rest), data.x)
-        game = Game(self.black_box, data.x, data.segments, removed, self.perturber.batch_size)
-        said = game(kept, self.training.progress)[:, data.target]
-        values = in_space(said, self.learner.targets)
-        adds = additive(Copies(kept, values, data.segments, self.perturber.closeness(kept, level)), rest)
-        averaged = averaged_within(_standardised_in(adds.saliency, rest), outlined)  # the others are 0: its mean
-        counts = min(1.0, _FULL * (values.std() / data.learned.own.std()).item())
-        return counts * math.sqrt(bounded(adds.r2)) * _standardised_in(averaged, rest), adds.r2
-
-    def _last_fill(self, data: PerturbationDataModule, rest: Bool[Tensor, "*space"]) -> Float[Tensor, "c *space"]:
-        """What fills the last copies: as the others, where ``adaptive_fill`` would leave the rest nearly as it is."""
-        fill = removed_of(self.black_box.input, data.x, data.segments, self.adaptive_fill, self.perturber.blur_sigma)
-        seen = data.x[:, rest]
-        if (fill[:, rest] - seen).square().mean() <= _SAME**2 * seen.var(correction=0):
-            return data.game.removed
-        return fill
 
     def _effect(self, data: PerturbationDataModule, module: DaxModule) -> Float[Tensor, "*space"]:
         """The difference of mean answers: the students' to many copies, and what they get wrong on the real ones."""
@@ -288,14 +258,6 @@ class MosaicDax(Distiller):
         said = Copies(more, _answers(module, data, more), data.segments, self.perturber.closeness(more, level))
         wrong = replace(asked, values=data.teacher - _answers(module, data, data.kept))
         return kept_minus_removed(said) + kept_minus_removed(wrong)
-
-
-def _standardised_in(saliency: Float[Tensor, "*space"], places: Bool[Tensor, "*space"]) -> Float[Tensor, "*space"]:
-    """Mean 0 and standard deviation 1 among these places, 0 elsewhere."""
-    found = torch.zeros_like(saliency)
-    if places.any():
-        found[places] = standardised(saliency[places][None])[0]
-    return found
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ All three ask about the copies that ``MosaicDax`` learns from. In place of its l
 Their maps are averaged within the same segments, so that a comparison tells methods apart and not perturbations.
 """
 
+import math
 from abc import abstractmethod
 from dataclasses import replace
 from typing import ClassVar
@@ -15,13 +16,14 @@ from torch import Tensor
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.base import Found
-from dax_lightning.explainers.mosaic.copies import Copies, averaged_within, kept_minus_removed
+from dax_lightning.explainers.mosaic.copies import Copies, averaged_within, kept_minus_removed, standardised
 from dax_lightning.explainers.mosaic.cut import Cut
+from dax_lightning.explainers.mosaic.probe import Probe
 from dax_lightning.explainers.mosaic.profile import MosaicTargets, check_targets, learnable
-from dax_lightning.explainers.mosaic.ridge import additive
+from dax_lightning.explainers.mosaic.ridge import additive, bounded
 from dax_lightning.explainers.segments import SegmentExplainer, check_size
 from dax_lightning.explainers.surrogate.lime import weighted_ridge
-from dax_lightning.game.base import ask, game_of, same_answers
+from dax_lightning.game.base import TargetSpace, ask, game_of, same_answers
 from dax_lightning.game.subsets import MIXED, Perturber
 from dax_lightning.segment.default import mosaic_on
 from dax_lightning.segment.mosaic import Mosaic
@@ -43,6 +45,8 @@ class OnMosaic(SegmentExplainer):
             (:func:`~dax_lightning.explainers.mosaic.profile.learnable`).
         averaged: how many times the map is averaged, 0 or more: more of it lies better on objects, and tells less apart.
         cut: cut the map.
+        support: weight of the averaged ridge on the target's own answers, as in DAX-Mosaic.
+        probe: the last copies, as in DAX-Mosaic; ``None``: all are first ones.
         seed: of all randomness.
     """
 
@@ -57,6 +61,8 @@ class OnMosaic(SegmentExplainer):
         targets: MosaicTargets = "log_odds",
         averaged: int = 1,
         cut: bool = False,
+        support: float = 0.0,
+        probe: Probe | None = None,
         seed: int = 0,
     ):
         self.mosaic = mosaic_on(mosaic, black_box.input)
@@ -65,7 +71,8 @@ class OnMosaic(SegmentExplainer):
         if averaged < 0:
             raise InputError(f"explainer.averaged={averaged}: wanted how many times the map is averaged, 0 or more")
         self.targets: MosaicTargets = targets
-        self.averaged, self.cut = averaged, cut
+        self.space: TargetSpace = "log_odds" if targets == "profile" else targets
+        self.averaged, self.cut, self.support, self.probe = averaged, cut, support, probe
 
     def prepare(self) -> None:
         """See :class:`Explainer`."""
@@ -78,7 +85,9 @@ class OnMosaic(SegmentExplainer):
         levels = self.mosaic(unit, segments)
         check_size(int(levels.max()) + 1)
         outlined = self.mosaic.outlined(unit, levels) if self.averaged else levels
-        answers = ask(game_of(self.black_box, x, levels, self.perturber), self.perturber, target, self.q, generator)
+        game = game_of(self.black_box, x, levels, self.perturber)
+        first = self.q if self.probe is None else self.probe.first(self.q)
+        answers = ask(game, self.perturber, target, first, generator)
         learned, score = learnable(answers, levels, self.targets), answers.probability[0].item()
         notes = {"segments": answers.kept.shape[1], **learned.notes}
         if same_answers(answers.probability):
@@ -87,13 +96,26 @@ class OnMosaic(SegmentExplainer):
         saliency, r2 = self._map(replace(own, values=learned.values))
         for _ in range(self.averaged):
             saliency = averaged_within(saliency, outlined)
-        if self.cut or r2 is not None:
-            if r2 is None or learned.values is not learned.own:
-                r2 = additive(own).r2
-            notes["additive_r2"] = r2
-            if self.cut:
-                saliency, named = Cut()(saliency, own, r2)
-                notes |= named
+        if not (self.cut or self.support or self.probe) and r2 is None:
+            return Found(saliency, score, levels[0], notes)
+        adds = additive(own)
+        notes["additive_r2"] = adds.r2
+        cut = Cut()
+        moved = torch.zeros_like(saliency)
+        if self.support or self.probe:
+            saliency = standardised(saliency)
+        if self.probe is not None and first < self.q:
+            region = cut.region(saliency, own, adds.r2)
+            moved, notes["beside_r2"] = self.probe(
+                game, self.perturber, target, self.space, self.q - first, saliency, region, outlined, own, score, generator
+            )
+        if self.support:
+            added = standardised(averaged_within(adds.saliency, outlined))
+            saliency = saliency + self.support * math.sqrt(bounded(adds.r2)) * (added + added.relu())
+        saliency = saliency + moved
+        if self.cut:
+            saliency, named = cut(saliency, own, adds.r2)
+            notes |= named
         return Found(saliency, score, levels[0], notes)
 
     @abstractmethod
