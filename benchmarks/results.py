@@ -93,8 +93,8 @@ SOUNDS = (
     (
         "Two sounds at once",
         "30 pairs of clips of fold 5 that overlap in part, each asked about either class: 60 cases, also where the model "
-        "hardly hears it: {faint}. *Map on own power*: share of the map on the asked clip's own power, band by band. *Own power in "
-        "the top tenth*: that share in the most salient tenth of all places. A flat map has about one half.\n\n"
+        "hardly hears it: {faint}. *Map on own power*: share of the map on the asked clip's own power, band by band. *Own power "
+        "in the top tenth*: that share in the most salient tenth of all places. A flat map has about one half.\n\n"
         "`python train.py experiment=mixture data=DIR q=1000 limit=60 black_box.engine=openvino` makes these rows.",
         "mixture",
         (("own_power_mass", "own_power_share", "iou_time", "iou_time_best"),),
