@@ -84,6 +84,7 @@ class Explanation:
         queries: rows that this explanation asked, those that :meth:`BlackBox.bank` knew already among them.
         seconds: wall-clock seconds of the whole explanation, with what the answers from the bank took when they were asked.
         segments: the partition the copies were made from (ids 0 to j - 1), if the method has one.
+        region: the places that the method names as what matters; ``None``: it names none, its map is all it tells.
         seconds_black_box: the part of ``seconds`` spent in the black box.
         notes: facts of the method, such as ``fidelity`` (the student's held-out weighted R²); plain JSON values.
         warnings: sentences for the user, such as that the student learned nothing and what to try.
@@ -114,6 +115,7 @@ class Explanation:
     queries: int
     seconds: float
     segments: Int[Tensor, "*space"] | None = None
+    region: Bool[Tensor, "*space"] | None = None
     seconds_black_box: float = 0.0
     notes: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -173,7 +175,7 @@ class Explanation:
         return axes
 
     def save(self, stem: Path | str, **more: Any) -> None:
-        """Write ``stem.npz`` (map, segments, masks, input) and ``stem.json`` (everything else, and ``more``).
+        """Write ``stem.npz`` (map, region, segments, masks, input) and ``stem.json`` (everything else, and ``more``).
 
         Maps are float32, segments int32. An input of 8-bit pixels is kept as such, others as float32; nothing is lost.
         ``stem.json`` also tells when it was saved (UTC) and the input's SHA-256. The folders above are made. A stem that ends in
@@ -184,11 +186,11 @@ class Explanation:
         arrays: dict[str, Any] = {"saliency": self.saliency.cpu().numpy().astype(np.float32)}
         if self.segments is not None:
             arrays["segments"] = self.segments.cpu().numpy().astype(np.int32)
+        if self.region is not None:
+            arrays["region"] = self.region.cpu().numpy().astype(bool)
         if self.epochs is not None:
             arrays["epochs"] = self.epochs.cpu().numpy().astype(np.float32)
-        said = {
-            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("saliency", "segments", "epochs", "x", "sound")
-        }
+        said = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*_ARRAYS, "sound")}
         said["saved"] = datetime.now(UTC).isoformat(timespec="seconds")
         if self.x is not None:
             x = self.x.detach().cpu().numpy().astype(np.float32)
@@ -227,6 +229,9 @@ class Explanation:
     def _by(self) -> list[str]:
         """What stands before the class: whether the map is unfaithful, and its method."""
         return (["unfaithful"] if self.notes.get("unfaithful") else []) + ([self.method] if self.method else [])
+
+
+_ARRAYS = ("saliency", "region", "segments", "epochs", "x")
 
 
 def _stem(path: Path | str) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -13,11 +14,13 @@ from matplotlib.figure import Figure
 
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.random import Random
+from dax_lightning.metrics import IoURegion
 from dax_lightning.plots.kinds import draw
+from dax_lightning.plots.maps import region
 from dax_lightning.plots.panel import draw_panel
 from dax_lightning.testing import KINDS as KINDS_OF_TOYS
 from dax_lightning.testing import toy_box, toy_input
-from dax_lightning.types import Explanation
+from dax_lightning.types import Case, Explanation
 from tests.test_report import EVIL, Page
 
 
@@ -188,3 +191,22 @@ def test_explainers_hand_over_the_input_and_its_words(kind):
     assert found.labels == box.input.places(x)
     assert bool(found.labels) == (not box.input.has_space)
     draw(Figure().subplots(), found)
+
+
+def test_the_region_that_a_method_names_is_saved_kept_and_shown(tmp_path):
+    named = torch.tensor([[True, False], [False, False]])
+    made = Explanation(torch.tensor([[4.0, 3.0], [1.0, 0.0]]), target=0, score=0.9, queries=1, seconds=0.1, region=named)
+    made.save(tmp_path / "a")
+    again = Explanation.load(tmp_path / "a").region
+    assert again is not None
+    assert again.equal(named)
+    where, told = region(made.saliency.numpy(), named.numpy())
+    assert where.tolist() == named.tolist()
+    assert told == "Region that the method names\n= 25% of the area"
+    assert region(made.saliency.numpy())[0].tolist() == [[True, False], [False, False]]
+    x = torch.ones(3, 2, 2)
+    drawn = draw_panel(x, made, tmp_path / "named.png", target_name="a", title="b").read_bytes()
+    assert drawn != draw_panel(x, replace(made, region=~named), tmp_path / "other.png", target_name="a", title="b").read_bytes()
+    assert IoURegion()(Case("a", x, 0, ~named), made) == 0
+    assert IoURegion()(Case("a", x, 0, ~named), replace(made, region=~named)) == 1
+    assert IoURegion()(Case("a", x, 0, named), replace(made, region=None)) == 1  # above mean + 1 std

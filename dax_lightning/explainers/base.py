@@ -13,7 +13,7 @@ from typing import Any, ClassVar, overload
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox, Meter
@@ -37,6 +37,7 @@ class Found:
     notes: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     epochs: Float[Tensor, "e h w"] | None = None
+    region: Bool[Tensor, "*space"] | None = None
 
 
 class Explainer(ABC):
@@ -126,6 +127,7 @@ class Explainer(ABC):
             queries=asked.queries + before,
             seconds=time.perf_counter() - start + asked.seconds_saved,
             segments=found.segments,
+            region=found.region,
             seconds_black_box=asked.seconds,
             notes=found.notes,
             warnings=(*(found.warnings or _flat(saliency)), *self._about_answers(asked, wanted, found.score), *box.doubts(asked)),

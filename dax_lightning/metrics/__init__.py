@@ -4,7 +4,16 @@ from dax_lightning.metrics.base import Curve, Measured, Metric
 from dax_lightning.metrics.complexity import Sparseness
 from dax_lightning.metrics.detection import Detected
 from dax_lightning.metrics.faithfulness import Deletion, DeletionPaper, Insertion
-from dax_lightning.metrics.localisation import IoU, IoUBest, IoUWrongLabel, Pointing, RelevanceMass, RelevanceRank, TopShare
+from dax_lightning.metrics.localisation import (
+    IoU,
+    IoUBest,
+    IoURegion,
+    IoUWrongLabel,
+    Pointing,
+    RelevanceMass,
+    RelevanceRank,
+    TopShare,
+)
 from dax_lightning.metrics.sanity import Randomisation
 from dax_lightning.metrics.sensitivity import StabilityNoise, StabilitySeeds
 from dax_lightning.metrics.time import LayerMass, LayerShare, OverTime
@@ -17,6 +26,7 @@ __all__ = [
     "Insertion",
     "IoU",
     "IoUBest",
+    "IoURegion",
     "IoUWrongLabel",
     "LayerMass",
     "LayerShare",

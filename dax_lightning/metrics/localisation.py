@@ -195,6 +195,26 @@ class IoU(Metric):
 
 
 @dataclass(frozen=True)
+class IoURegion(Metric):
+    """IoU of the region that the method names; of a method that names none, what lies above the map's mean + 1 std.
+
+    Example:
+        >>> import torch
+        >>> truth, named = torch.tensor([[True, True, False, False]]), torch.tensor([[True, False, False, False]])
+        >>> made = Explanation(torch.tensor([[4.0, 3.0, 2.0, 0.0]]), target=0, score=1.0, queries=1, seconds=0.0, region=named)
+        >>> IoURegion()(Case("a", torch.zeros(3, 1, 4), 0, truth), made)
+        0.5
+    """
+
+    higher_is_better: ClassVar[bool | None] = True
+    needs_truth: ClassVar[bool] = True
+
+    def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float:
+        named, k = (explanation.saliency, 1.0) if explanation.region is None else (explanation.region.float(), 0.0)
+        return iou(named, _truth(case), case.ignore, k)
+
+
+@dataclass(frozen=True)
 class IoUBest(Metric):
     """See :func:`iou_best`; its curve is :func:`iou` at each k from ``k_min`` to ``k_max`` in steps of ``k_step``.
 

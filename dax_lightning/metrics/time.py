@@ -52,7 +52,9 @@ class OverTime(Metric):
             case = replace(case, truth=case.layers[self.layer] > 0.5)
         if case.truth is not None:
             case = replace(case, truth=over_time(case.truth.float()) > 0)
-        return self.metric.measure(case, replace(explanation, saliency=over_time(explanation.saliency)), explainer)
+        region = None if explanation.region is None else over_time(explanation.region.float()) > 0
+        made = replace(explanation, saliency=over_time(explanation.saliency), region=region)
+        return self.metric.measure(case, made, explainer)
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,12 @@ def salient(saliency: Float[np.ndarray, "h w"], k: float | int = 1) -> tuple[Boo
     return np.zeros(saliency.shape, bool) if is_flat(saliency) else saliency > threshold, threshold
 
 
-def region(saliency: Float[np.ndarray, "h w"]) -> tuple[Bool[np.ndarray, "h w"], str]:
-    """Find the region that the panel keeps, and what is said of it.
+def region(
+    saliency: Float[np.ndarray, "h w"], named: Bool[np.ndarray, "h w"] | None = None
+) -> tuple[Bool[np.ndarray, "h w"], str]:
+    """Find the region that the panel keeps, and what is said of it: what the method names, if it does.
 
-    In a nearly binary map over half of the picture, nothing exceeds mean + 1 std. Then what exceeds the mean is kept.
+    Else it is where the map exceeds its mean + 1 std. In a nearly binary map over half of the picture, nothing exceeds mean + 1 std. Then what exceeds the mean is kept.
 
     Example:
         >>> region(np.array([[1.0, 1.0, 1.0, 0.0]]))[1]
@@ -63,10 +65,12 @@ def region(saliency: Float[np.ndarray, "h w"]) -> tuple[Bool[np.ndarray, "h w"],
     """
     if is_flat(saliency):
         return np.zeros(saliency.shape, bool), "Flat map: nothing stands out"
-    (where, threshold), named = salient(saliency), "mean + 1 std"
+    if named is not None:
+        return named, f"Region that the method names\n= {named.mean():.0%} of the area"
+    (where, threshold), above = salient(saliency), "mean + 1 std"
     if where.mean() < _NOTHING:
-        (where, threshold), named = salient(saliency, 0), "its mean (mean + 1 std is above all)"
-    return where, f"Salient region: above {named}\n= {threshold:.3g}, {where.mean():.0%} of the area"
+        (where, threshold), above = salient(saliency, 0), "its mean (mean + 1 std is above all)"
+    return where, f"Salient region: above {above}\n= {threshold:.3g}, {where.mean():.0%} of the area"
 
 
 def array(values: Tensor | np.ndarray) -> np.ndarray:

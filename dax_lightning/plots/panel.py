@@ -152,7 +152,8 @@ class _Columns:
         kind, high = kind_of(self.explanation), self._high
         picture, saliency = _shown(self.explanation), upright(array(self.explanation.saliency).astype(float), kind)
         truth = None if self.truth is None else upright(array(self.truth), kind)
-        where, told = region(saliency)
+        named = None if self.explanation.region is None else upright(array(self.explanation.region), kind)
+        where, told = region(saliency, named)
         known = truth is not None and truth.any()
         lefts = [MARGIN + n * (SIDE + GAP) + (BAR if n > 1 else 0) for n in range(4)]
         places = [axes_at(figure, left, top, SIDE, high) for left in lefts]
@@ -185,7 +186,7 @@ class _Waves:
     def draw(self, figure: Figure, top: float | int) -> None:
         wave = array(cast(Tensor, self.explanation.x)).astype(float).mean(0)
         saliency = array(self.explanation.saliency).astype(float)
-        where, told = region(saliency[None])
+        where, told = region(saliency[None], None if self.explanation.region is None else array(self.explanation.region)[None])
         wide = WIDTH - 2 * MARGIN - 0.45
         first, second, third = (axes_at(figure, MARGIN + 0.45, top + 0.25 + n * (WAVE + 0.48), wide, WAVE) for n in range(3))
         draw_wave(first, wave, saliency)

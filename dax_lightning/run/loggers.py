@@ -382,10 +382,11 @@ def _pictures(case: Case, explanation: Explanation) -> dict[str, np.ndarray]:
     if explanation.saliency.ndim != 2:
         return {"overlay": pixels_of(drawing(explanation))}
     picture, saliency = photograph(case.x), explanation.saliency.numpy()
+    named = None if explanation.region is None else explanation.region.numpy()
     made = {
         "input": picture,
         "overlay": overlay(picture, saliency),
-        "region": picture * np.where(region(saliency)[0], 1, 0.18)[..., None],
+        "region": picture * np.where(region(saliency, named)[0], 1, 0.18)[..., None],
     }
     if case.truth is not None:
         made["truth"] = case.truth.numpy().astype(float)

@@ -312,8 +312,10 @@ class Benchmark:
         self.logger.case(stem.name, case, explanation, panel)
 
     def _save_sounds(self, explanation: Explanation, sound: Sound, stem: Path) -> None:
-        """What the salient region keeps of the recording, and what it removes."""
-        where = torch.from_numpy(region(np.atleast_2d(explanation.saliency.numpy()))[0]).view(explanation.saliency.shape)
+        """What the region keeps of the recording, and what it removes."""
+        where = explanation.region
+        if where is None:
+            where = torch.from_numpy(region(np.atleast_2d(explanation.saliency.numpy()))[0]).view(explanation.saliency.shape)
         kept, removed = self.task.black_box.input.split(sound, where.float())
         write_sound(stem.with_name(f"{stem.name}__kept.wav"), kept)
         write_sound(stem.with_name(f"{stem.name}__removed.wav"), removed)

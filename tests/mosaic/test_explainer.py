@@ -305,3 +305,10 @@ def test_what_does_not_fit_is_refused_before_any_query(noisy_image):
         with pytest.raises(InputError, match="does not fit"):
             kind(box, Mosaic(Grid(4, 4), [], [Grid(40, 40)]), q=60).explain(noisy_image, 0)
     assert box.seen == 0
+
+
+def test_the_region_is_where_a_cut_map_lies_over_one_half(noisy_image):
+    made = MosaicDax(QuarterBox(), FIXED, ZEROS, q=100, uncut=2.0, **{**UNTRAINED, "largest": 0.45}).explain(noisy_image, 0)
+    assert made.region is not None
+    assert made.region.any()
+    assert made.region.equal(made.saliency > 0.5)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from dax_lightning.black_box.base import BlackBox
@@ -29,11 +29,12 @@ _NOTHING = 0.1  # R² below which a student is no better than a guess
 
 @dataclass(frozen=True)
 class Reading:
-    """What :meth:`Distiller._read` hands back: the map, facts beside those of the training, the mask after each epoch."""
+    """What :meth:`Distiller._read` hands back: map, facts beside those of the training, the mask after each epoch, a region."""
 
     saliency: Float[Tensor, "*space"]
     notes: dict[str, Any] = field(default_factory=dict)
     epochs: Float[Tensor, "e a b"] | None = None
+    region: Bool[Tensor, "*space"] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,8 @@ class Distiller(SegmentExplainer):
             "history": recorder.history,
             **reading.notes,
         }
-        return Found(reading.saliency, data.score, data.partition, notes, self._doubts(fidelity, count), reading.epochs)
+        doubts = self._doubts(fidelity, count)
+        return Found(reading.saliency, data.score, data.partition, notes, doubts, reading.epochs, reading.region)
 
     def _data(self, x: Tensor, target: int, generator: torch.Generator, segments: Tensor | None) -> PerturbationDataModule:
         segments = self._parts(x, segments)

@@ -245,8 +245,10 @@ class MosaicDax(Distiller):
         if self.support:
             added = standardised(averaged_within(adds.saliency, outlined))
             learned = learned + self.support * math.sqrt(share) * (added + added.relu())
-        saliency, named = self.cut(learned + beside, own, adds.r2)
-        return Reading(saliency, {**notes, **named}, torch.stack(recorder.masks))
+        graded = learned + beside
+        saliency, named = self.cut(graded, own, adds.r2)
+        region = self.cut.region(graded, own, adds.r2)
+        return Reading(saliency, {**notes, **named}, torch.stack(recorder.masks), region)
 
     def _effect(self, data: PerturbationDataModule, module: DaxModule) -> Float[Tensor, "*space"]:
         """The difference of mean answers: the students' to many copies, and what they get wrong on the real ones."""

@@ -112,11 +112,11 @@ class OnMosaic(SegmentExplainer):
         if self.support:
             added = standardised(averaged_within(adds.saliency, outlined))
             saliency = saliency + self.support * math.sqrt(bounded(adds.r2)) * (added + added.relu())
-        saliency = saliency + moved
-        if self.cut:
-            saliency, named = cut(saliency, own, adds.r2)
-            notes |= named
-        return Found(saliency, score, levels[0], notes)
+        graded = saliency + moved
+        if not self.cut:
+            return Found(graded, score, levels[0], notes)
+        saliency, named = cut(graded, own, adds.r2)
+        return Found(saliency, score, levels[0], notes | named, region=cut.region(graded, own, adds.r2))
 
     @abstractmethod
     def _map(self, copies: Copies) -> tuple[Float[Tensor, "*space"], float | None]:
