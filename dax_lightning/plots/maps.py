@@ -57,7 +57,8 @@ def region(
 ) -> tuple[Bool[np.ndarray, "h w"], str]:
     """Find the region that the panel keeps, and what is said of it: what the method names, if it does.
 
-    Else it is where the map exceeds its mean + 1 std. In a nearly binary map over half of the picture, nothing exceeds mean + 1 std. Then what exceeds the mean is kept.
+    Else it is where the map exceeds its mean + 1 std. In a nearly binary map over half of the picture, nothing does. Then it is
+    what exceeds the mean.
 
     Example:
         >>> region(np.array([[1.0, 1.0, 1.0, 0.0]]))[1]
