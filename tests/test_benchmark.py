@@ -17,7 +17,7 @@ from dax_lightning.run.loggers import CsvRun
 from dax_lightning.run.runner import Benchmark
 from dax_lightning.segment.grid import Grid
 from dax_lightning.tasks import Task
-from dax_lightning.testing import QuarterBox, QuarterTorchBox
+from dax_lightning.testing import QuarterBox, QuarterTorchBox, toy_box
 from dax_lightning.types import Case
 
 CONFIG = {"task": {}, "black_box": {}, "explainer": {"q": 100}}
@@ -162,3 +162,13 @@ def test_of_several_those_that_need_gradients_are_left_out_with_a_word(capsys):
         usable({"gradient": partial(Gradient)}, QuarterBox())
     with pytest.raises(InputError, match="cells=0"):
         usable({"random": partial(Random, cells=0)}, QuarterBox())
+
+
+def test_of_several_those_that_take_no_waves_are_left_out_with_a_word(capsys):
+    from functools import partial
+
+    several = {"rise": partial(Rise), "random": partial(Random)}
+    assert list(usable(several, toy_box("(time,)"))) == ["random"]
+    assert "rise is left out: explainer=rise takes image, spectrogram, and this model takes a wave" in capsys.readouterr().out
+    with pytest.raises(InputError, match="this model takes a wave"):
+        usable({"rise": partial(Rise)}, toy_box("(time,)"))

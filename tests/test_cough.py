@@ -1,6 +1,7 @@
 """Coughs: synthetic along annotations, or real; the task, the windowed network and its training."""
 # pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from scripts.train_sound import main
 from tests.test_textgrids import textgrid
 
 RATE = 8000
-FRONT = LogMel(rate=RATE, window=256, hop=160, bands=24)
+FRONT = LogMel(rate=RATE, window=320, hop=160, bands=24)
 KINDS = [(0.0, 0.4, "silence"), (0.4, 0.8, "inhale"), (0.8, 1.1, "compress"), (1.1, 1.5, "cough"), (1.5, 2.0, "noise")]
 NAMES = [f"r{number:03}" for number in range(160)]
 SPLIT = Split(held_out=0.4, seconds=3.0)
@@ -197,6 +198,19 @@ def test_real_recordings_give_the_cases_that_synthetic_ones_gave(root, recording
         assert (case.truth == same.truth).all()
         assert case.target == 1
     assert set(real.content(0)) == {"file", "mask"}
+
+
+def test_recordings_without_a_label_are_counted(root, recordings, caplog):
+    table = recordings / "labels.csv"
+    table.write_text("\n".join(table.read_text(encoding="utf-8").splitlines()[:-3]), encoding="utf-8")
+    CoughSet(root, str(recordings), split=SPLIT)
+    assert re.search(r"skipped: 3 of \d+ recordings without a label in .*labels.csv", caplog.text)
+
+
+def test_a_table_of_another_encoding_is_told(tmp_path):
+    (tmp_path / "labels.csv").write_text("stem,label\né,p\n", encoding="latin-1")
+    with pytest.raises(InputError, match=r"labels\.csv is no UTF-8: save it as such"):
+        read_labels(tmp_path / "labels.csv")
 
 
 def test_without_labels_each_held_out_recording_is_asked_about_its_top_class(root, recordings):

@@ -202,3 +202,10 @@ def test_a_model_without_a_normalisation_hears_silence_where_all_is_deleted():
     assert (empty(x, box()) == FRONT.floor).all()
     normal = from_torch(torch.nn.Flatten(), log_mel_input(FRONT), mean=(-30.0,), std=(20.0,))
     assert (empty(x, normal) == -30).all()
+
+
+def test_a_list_without_its_columns_is_told(tmp_path):
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / "esc50.csv").write_text("filename,fold\na.wav,1\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"esc50.csv has no column category, esc10: wanted ESC-50's own list"):
+        Esc10(box(), str(tmp_path))

@@ -10,7 +10,7 @@ from dax_lightning.plots.sounds import Recording
 from dax_lightning.types import Explanation, Sound
 
 RATE = 8000
-FRONT = LogMel(rate=RATE, window=512, hop=400, bands=20)  # 50 ms a frame
+FRONT = LogMel(rate=RATE, window=800, hop=400, bands=20)  # 50 ms a frame
 
 
 @pytest.mark.parametrize("kind", [log_mel_input(FRONT), WaveInput(RATE)], ids=["spectrogram", "wave"])

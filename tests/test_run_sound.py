@@ -114,7 +114,7 @@ def test_the_noise_floor_is_what_each_band_has_when_it_is_quiet(clip):
 
 @pytest.fixture(scope="module")
 def trained(root):  # noqa: F811
-    front = LogMel(rate=RATE, window=256, hop=160, bands=24)
+    front = LogMel(rate=RATE, window=320, hop=160, bands=24)
     return train_esc10(root, "blstm", fold=5, front=front, schedule=Schedule(epochs=30, lr=0.02, batch_size=4, mixing=0.0))
 
 

@@ -19,6 +19,7 @@ from dax_lightning.types import Sound
 
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus", ".au", ".caf")
 LONGEST = 30.0  # seconds of a recording that are explained
+_SHORTEST = 0.05  # seconds of a recording: in less there is nothing to tell apart
 _FADE = 0.005  # seconds over which a wave is faded in and out where a mask has an edge
 _CLIPPED = 0.001  # share of samples at full scale that is told
 _LEFT = 1e-4  # of a peak: what rounding leaves of channels that undo each other
@@ -35,7 +36,7 @@ def read_sound(path: str | Path, rate: int, channels: int = 1, seconds: float | 
         seconds: most that is read; ``None``: 30. Of a longer recording the first part is taken, and the log says so.
 
     Raises:
-        InputError: missing, unreadable, empty or of a single sample, silent throughout, NaN in it, or another number of channels.
+        InputError: missing, unreadable, empty or under 0.05 s, silent throughout, NaN in it, or another number of channels.
 
     Example:
         >>> import tempfile
@@ -51,13 +52,15 @@ def read_sound(path: str | Path, rate: int, channels: int = 1, seconds: float | 
         found, taken = source.samplerate, math.ceil(most * source.samplerate)
         longer = source.frames > taken + 0.1 * found
         if longer:
+            lasts = source.frames / found
+            start = min(most, lasts - most)  # of the part that follows, or of the last one
             _log.warning(
-                "%s lasts %.0f s: its first %.0f s are explained; `ffmpeg -ss 60 -t %.0f -i FILE part.wav` cuts out another part",
-                file.name, source.frames / found, most, most,
+                "%s lasts %.4g s: its first %.3g s are explained; `ffmpeg -ss %.3g -t %.3g -i FILE part.wav` cuts out others",
+                file.name, lasts, most, max(0.0, start), most,
             )  # fmt: skip
         wave = source.read(min(taken, source.frames) if source.frames > 0 else taken, dtype="float32", always_2d=True).T
-    if wave.shape[1] < 2:
-        raise InputError(f"recording {file} has {wave.shape[1]} samples: wanted a sound")
+    if wave.shape[1] < _SHORTEST * found:
+        raise InputError(f"recording {file} has {wave.shape[1]} samples: wanted {_SHORTEST:g} s of sound or more")
     if not np.isfinite(wave).all():
         raise InputError(f"recording {file} holds NaN or infinite samples: write it again, such as by `ffmpeg -i FILE out.wav`")
     if channels not in (1, len(wave)):
@@ -145,7 +148,7 @@ class LogMel:
     Args:
         rate: samples a second.
         window: samples of a frame; a Hann window.
-        hop: samples from one frame to the next, fewer than ``window``: else what lies between frames is lost.
+        hop: samples from one frame to the next, at most half of ``window``: else what lies between frames is hardly heard.
         bands: number of mel bands.
         lowest: lowest frequency, in Hz.
         highest: highest frequency, in Hz; ``None``: half the rate.
@@ -172,10 +175,10 @@ class LogMel:
     top: float = 10.0
 
     def __post_init__(self) -> None:
-        if min(self.rate, self.window, self.bands) < 2 or not 1 <= self.hop < self.window:
+        if min(self.rate, self.window, self.bands) < 2 or not 1 <= self.hop <= self.window / 2:
             raise InputError(
                 f"front: rate={self.rate}, window={self.window}, hop={self.hop}, bands={self.bands}: wanted 2 or more each, "
-                "and a hop shorter than the window"
+                "and a hop of at most half the window"
             )
         if not 0 <= self.lowest < self.upper <= self.rate / 2:
             raise InputError(
@@ -225,9 +228,12 @@ class LogMel:
         Returns:
             Two waves as long as the first.
         """
-        spectrum, window = self.spectrum(wave), torch.hann_window(self.window)
-        gain = self.gain(mask)[:, : spectrum.shape[1]]
-        kept = torch.istft(spectrum * gain, self.window, self.hop, window=window, length=len(wave))
+        longer = F.pad(wave, (0, self.window))  # else the last samples lie under a window's tail alone, and would be blown up
+        spectrum, window = self.spectrum(longer), torch.hann_window(self.window)
+        gain = self.gain(mask)
+        last = gain[:, -1:].expand(-1, max(0, spectrum.shape[1] - gain.shape[1]))
+        gain = torch.cat([gain, last], 1)[:, : spectrum.shape[1]]
+        kept = torch.istft(spectrum * gain, self.window, self.hop, window=window, length=len(longer))[: len(wave)]
         return kept, wave - kept
 
     def gain(self, mask: Float[Tensor, "mel frames"]) -> Float[Tensor, "bins frames"]:

@@ -248,7 +248,7 @@ def explainer_nodes(cfg: Any) -> dict[str, tuple[str, Any]]:
 
 
 def usable(partial: Mapping[str, Any], black_box: Any, budget: int | None = None) -> dict[str, Any]:
-    """The explainers built; of several, those that need gradients are left out where the black box gives none.
+    """The explainers built; of several, those that need gradients, or another kind of input, are left out where there is none.
 
     Raises:
         InputError: the only one, or the last one, can't be built.
@@ -258,7 +258,8 @@ def usable(partial: Mapping[str, Any], black_box: Any, budget: int | None = None
         try:
             made[name] = make(black_box=black_box).again(budget=budget)
         except InputError as error:
-            if not make.func.needs_gradients or gives_gradients(black_box):
+            blind = make.func.needs_gradients and not gives_gradients(black_box)
+            if not blind and black_box.input.kind in make.func.kinds:
                 raise
             refused.append(error)
             print(f"{name} is left out: {error}", flush=True)

@@ -115,6 +115,9 @@ class CoughSet:
             labels = read_labels(table) if self.labelled else {}
             files = _paired(annotations, recordings)
             stems = [one for one in fitting if one.file.stem in files]
+            unlabelled = sum(one.file.stem not in labels for one in stems)
+            if self.labelled and unlabelled:
+                _log.warning("skipped: %d of %d recordings without a label in %s", unlabelled, len(stems), table)
             known = [Recording(one, files[one.file.stem], labels.get(one.file.stem)) for one in stems]
         self.trained = [one for one in known if not split.held(one.name)]
         self.held = sorted(
@@ -150,8 +153,11 @@ def read_labels(table: Path) -> dict[str, bool]:
     Raises:
         InputError: other columns, or another label.
     """
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{table} is no UTF-8: save it as such, in a spreadsheet as CSV UTF-8") from error
     found = {}
     for row in rows:
         if row.get("stem") is None or (label := (row.get("label") or "").strip().lower()) not in LABELS:

@@ -253,7 +253,10 @@ def clips(root: str | None, task: str) -> list[Clip]:
     if not table.is_file():
         raise InputError(f"task.root={root} holds no meta/esc50.csv: give ESC-50's folder, with meta/ and audio/")
     with table.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["esc10"] == "True"]
+        listed = csv.DictReader(file)
+        if missing := {"filename", "fold", "category", "esc10"} - set(listed.fieldnames or ()):
+            raise InputError(f"{table} has no column {', '.join(sorted(missing))}: wanted ESC-50's own list")
+        rows = [row for row in listed if row["esc10"] == "True"]
     found = []
     for row in rows:
         recorded = table.parent.parent / "audio" / row["filename"]
@@ -285,12 +288,13 @@ def held_out(known: Sequence[Clip], fold: int, black_box: BlackBox) -> list[Clip
     Raises:
         InputError: there are none, or the model was trained on them.
     """
+    found = in_fold(known, fold)
     other = black_box.facts.get("fold", fold)
     if other != fold:
         raise InputError(
             f"task.fold={fold}: the model was trained on its clips, and fold {other} was held out: task.fold={other}"
         )
-    return in_fold(known, fold)
+    return found
 
 
 def class_ids(black_box: BlackBox, categories: Collection[str]) -> dict[str, int]:

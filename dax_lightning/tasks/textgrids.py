@@ -20,6 +20,7 @@ MENDED = {
 }
 LEFT_OUT = ("", "other")
 TIER = "type"
+_TOLD = 10  # skipped files that are told one by one
 _log = logging.getLogger(__name__)
 
 
@@ -162,9 +163,13 @@ def _tell(found: list[Annotation], skipped: list[str]) -> None:
     if left_out := _counted(label for one in found for label in one.left_out):
         told.append(f"intervals left out: {left_out}")
     if skipped:
-        told.append(f"{len(skipped)} skipped, such as: {skipped[0]}")
+        told.append(f"{len(skipped)} skipped")
     if told:
         _log.warning("%d TextGrids: %s", len(found), ". ".join(told))
+    for reason in skipped[:_TOLD]:
+        _log.warning("skipped: %s", reason)
+    if len(skipped) > _TOLD:
+        _log.warning("and %d more", len(skipped) - _TOLD)
 
 
 def _counted(labels: Iterable[str]) -> str:

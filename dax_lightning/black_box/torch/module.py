@@ -93,7 +93,8 @@ class TorchModel:
         except Exception as error:  # whatever a user's module raises
             cause = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             full = isinstance(error, torch.OutOfMemoryError)
-            todo = "size= or channels= (black_box.size=, black_box.channels= on the command line)"
+            images = "size= or channels= (black_box.size=, black_box.channels= on the command line)"
+            todo = images if rows.ndim == 4 and self.shape[0] != 1 else f"{images}; of sounds, the kind= that it takes"
             todo = f"lower {remedy('batch_size=')}" if full else f"set {todo}"
             raise ModelError(f"the module failed on rows of shape {tuple(rows.shape)}: {cause}: {todo}") from error
 
