@@ -19,6 +19,7 @@ from dax_lightning.stats.tables import metric_columns, read_rows, records, summa
 COLUMNS = {
     "iou": "IoU at mean + 1 std",
     "iou_mean": "IoU at mean",
+    "iou_region": "IoU of the region",
     "iou_best": "IoU at best k",
     "iou_wrong_label": "IoU, wrong label",
     "pointing": "pointing game",
