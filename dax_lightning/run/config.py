@@ -424,7 +424,7 @@ def _unknown_key(text: str, cause: OmegaConfBaseException) -> str:
     place = key.rpartition(str(cause.key))[0]
     near = [place + name for name in difflib.get_close_matches(str(cause.key), map(str, known), n=3)]
     others = [str(name) for name in known if name[0] != "_"]
-    group = place.rpartition(".")[0] or place.rstrip(".")
+    group = place.rstrip(".")
     none = f"{group}= chosen here has none: name another, such as segmenter=time" if group == "segmenter" else f"{group} has none"
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(others)}" if others else none
     return f"{key} is no setting: {hint}"

@@ -20,7 +20,7 @@ from dax_lightning.explainers.mosaic.copies import Copies, averaged_within, kept
 from dax_lightning.explainers.mosaic.cut import Cut
 from dax_lightning.explainers.mosaic.probe import Probe
 from dax_lightning.explainers.mosaic.profile import MosaicTargets, check_targets, learnable
-from dax_lightning.explainers.mosaic.ridge import additive, bounded
+from dax_lightning.explainers.mosaic.ridge import Additive, additive, bounded
 from dax_lightning.explainers.segments import SegmentExplainer, check_size
 from dax_lightning.explainers.surrogate.lime import weighted_ridge
 from dax_lightning.game.base import TargetSpace, ask, game_of, same_answers
@@ -93,12 +93,13 @@ class OnMosaic(SegmentExplainer):
         if same_answers(answers.probability):
             return Found(torch.zeros(x.shape[1:]), score, levels[0], notes)
         own = Copies(answers.kept, learned.own, levels, answers.weight)
-        saliency, r2 = self._map(replace(own, values=learned.values))
+        saliency, adds = self._map(replace(own, values=learned.values))
         for _ in range(self.averaged):
             saliency = averaged_within(saliency, outlined)
-        if not (self.cut or self.support or self.probe) and r2 is None:
+        if not (self.cut or self.support or self.probe) and adds is None:
             return Found(saliency, score, levels[0], notes)
-        adds = additive(own)
+        if adds is None or learned.values is not learned.own:
+            adds = additive(own)
         notes["additive_r2"] = adds.r2
         cut = Cut()
         moved = torch.zeros_like(saliency)
@@ -119,9 +120,9 @@ class OnMosaic(SegmentExplainer):
         return Found(saliency, score, levels[0], notes | named, region=cut.region(graded, own, adds.r2))
 
     @abstractmethod
-    def _map(self, copies: Copies) -> tuple[Float[Tensor, "*space"], float | None]:
-        """The map before it is averaged, and :func:`additive`'s R² where it is known; the copies' values are what is learned of
-        the answers, not all the same."""
+    def _map(self, copies: Copies) -> tuple[Float[Tensor, "*space"], Additive | None]:
+        """The map before it is averaged, and :func:`additive`'s answer where it is known; the copies' values are what is learned
+        of the answers, not all the same."""
 
 
 class RiseOnMosaic(OnMosaic):
@@ -193,4 +194,4 @@ class RidgeOnMosaic(OnMosaic):
 
     def _map(self, copies):
         adds = additive(copies)
-        return adds.saliency, adds.r2
+        return adds.saliency, adds
