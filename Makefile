@@ -51,9 +51,9 @@ lint: venv ## check format, style and types
 docs: venv ## build the pages under docs/_build, without a network; warnings are errors
 	.venv/bin/sphinx-build -W -q docs docs/_build
 
-bench: venv ## measure: cat, shapes, and the black box on a CPU
-	.venv/bin/python -m benchmarks.cat
-	.venv/bin/python -m benchmarks.shapes
+bench: venv ## measure, half an hour: explanations beside bare forwards and other libraries, and the black box on a CPU
+	.venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -r benchmarks/requirements.txt
+	.venv/bin/python -m benchmarks.bench
 	.venv/bin/python -m benchmarks.black_box
 
 $(MADE): requirements.lock pyproject.toml

@@ -6,7 +6,7 @@ Example:
     >>> from dax_lightning import MosaicDax, Photo, lite0
     >>> black_box = lite0()
     >>> case = Photo(black_box)[0]
-    >>> made = MosaicDax(black_box, q=60, min_steps=20).explain(case.x, case.target)
+    >>> made = MosaicDax(black_box, q=60).explain(case.x, case.target)
     >>> black_box.class_name(made.target), made.saliency.shape, made.queries
     ('tiger cat', torch.Size([224, 224]), 60)
 """

@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 
 BOX = ["black_box=callable", "black_box.function=tests.functions.quarters", "black_box.size=[32,32]"]
 GRID = ["q=40", "device=cpu", "segmenter=grid", "segmenter.rows=4", "segmenter.columns=4"]
-SMALL = [*GRID, "mosaic.others=[]", "explainer.perturber.fill=zeros", "trainer.max_epochs=2", "explainer.min_steps=0"]
+SMALL = [*GRID, "mosaic.others=[]", "explainer.perturber.fill=zeros"]
 SMALL += ["explainer.min_fidelity=-1e9"]  # so small a student learns little, and that has an exit code of its own
 PAPER = [*GRID, "perturber.fill=zeros", "trainer.max_epochs=2", "explainer.learner.min_fidelity=-1e9"]  # for loss=v1 and v2
 PHOTO = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -423,20 +423,19 @@ def test_dax_mosaic_and_the_papers_losses_do_not_go_together(run, photo):
     ("settings", "told"),
     [
         (["perturber.fill=zeros"], "perturber.fill=zeros changes nothing: dax has its own, explainer.perturber"),
-        (["trainer.max_epochs=1"], None),
-        (["training.patience=1"], None),
-        (["optim.optimizer=sgd"], "optim.optimizer=sgd changes nothing: dax has its own, explainer.training.optim"),
-        (["optim.lr_mask=0.1"], "optim.lr_mask=0.1 changes nothing: dax has its own, explainer.training.optim"),
+        (["trainer.max_epochs=1"], "trainer.max_epochs=1 changes nothing: dax has none"),
+        (["optim.optimizer=sgd"], "optim.optimizer=sgd changes nothing: dax has none"),
+        (["student.hidden=8"], "student.hidden=8 changes nothing: dax has none"),
         (["explainer=lime", "trainer.max_epochs=1"], "trainer.max_epochs=1 changes nothing: lime has none"),
         (["explainer=random", "segmenter.rows=2"], "segmenter.rows=2 changes nothing: random has none"),
         (["explainer=lime", "loss=v2"], "loss=v2 changes nothing: lime has none"),
-        (["lam3=0.1"], "lam3=0.1 changes nothing: the loss has its own, loss.lam3"),
+        (["lam3=0.1"], "lam3=0.1 changes nothing: the loss has no such weight"),
         (["lam1=0.1"], "lam1=0.1 changes nothing: the loss has no such weight"),
         (["explainer=lime", "perturber.fill=zeros"], None),
     ],
 )
 def test_a_setting_that_nothing_uses_is_told(run, photo, settings, told):
-    small = [] if any(s.startswith("explainer") for s in settings) else SMALL[-4:]
+    small = [] if any(s.startswith("explainer") for s in settings) else SMALL[-2:]
     assert run(photo, *settings, settings=[*GRID, *small]) == 0
     assert ([line for line in run.err.splitlines() if settings[-1] in line]) == ([f"warning: {told}"] if told else [])
 
@@ -505,7 +504,7 @@ def test_files_of_a_run(whole_run, photo):
     )
     assert ",".join(row).startswith(f"{wanted},error,fidelity,")
     assert [row[key] for key in ("task", "case", "explainer", "loss", "segmenter", "seed", "q", "queries")] == [
-        "files", "photo", "dax", "mosaic", "grid", "0", "40", "41",
+        "files", "photo", "dax", "", "grid", "0", "40", "41",
     ]  # fmt: skip
     assert 0 < float(row["score"]) < 1
     with np.load(whole_run.folder / "explanations" / "photo__dax.npz") as arrays:

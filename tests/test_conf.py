@@ -21,14 +21,12 @@ from tests.conftest import ROOT
 CONF = ROOT / "conf"
 SETTINGS = {"experiment", "comparison", "size"}  # groups that set values of others
 GROUPS = sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name not in SETTINGS)
-FILES = sorted(p.relative_to(CONF) for group in GROUPS for p in (CONF / group).glob("*.yaml"))
+EMPTY = {CONF / "loss" / "mosaic.yaml"}  # a choice of nothing
+FILES = sorted(p.relative_to(CONF) for group in GROUPS for p in (CONF / group).glob("*.yaml") if p not in EMPTY)
 EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
 PRESETS = {  # other values for a class that has a YAML with its defaults beside it
     "mask_network/conv.yaml",
     "perturber/mosaic.yaml",
-    "student/mosaic.yaml",
-    "optim/mosaic.yaml",
-    "loss/mosaic.yaml",
     "black_box/vit_tiny.yaml",
     "black_box/lite0_voc.yaml",
     "black_box/vit_tiny_voc.yaml",
@@ -141,16 +139,12 @@ def test_methods_are_some():
         explainer_nodes(composed("comparison=all", "methods=[]"))
 
 
-def test_the_rivals_of_dax_mosaic_may_have_what_needs_no_mask():
+def test_the_rivals_of_dax_mosaic_may_have_all_that_is_not_the_student():
     made = composed("comparison=mosaic").explainers
-    assert {name: (made[name].averaged, made[name].cut) for name in made if name.startswith("lime_mosaic")} == {
-        "lime_mosaic": (1, False),
-        "lime_mosaic_all": (2, True),
-        "lime_mosaic_plain": (0, False),
-    }
-    assert {name for name in made if made[name].targets == "profile"} == {
-        f"{k}_mosaic_all" for k in ("lime", "rise", "ridge")
-    } | {"dax"}
+    whole = {name: made.dax[name] for name in ("targets", "averaged", "parts", "last")}
+    for name in ("lime_mosaic_all", "rise_mosaic_all"):
+        assert {key: made[name][key] for key in whole} == whole
+    assert (made.lime_mosaic.averaged, made.lime_mosaic_plain.averaged) == (1, 0)
     assert made.dax["_target_"] == "dax_lightning.explainers.mosaic.MosaicDax"
 
 
@@ -184,9 +178,10 @@ def test_v3_chooses_sam_and_the_user_has_the_last_word():
     assert composed("loss=v2").segmenter["_target_"].endswith("Default")
 
 
-def test_without_clusters_of_colours_the_mosaic_keeps_its_other_outlines():
-    mosaic = build(composed("experiment=mosaic").mosaics.no_clusters, "mosaics.no_clusters")
-    assert list(mosaic.outlines) == [one for one in OUTLINES if not isinstance(one, ColourClusters)]
+@pytest.mark.parametrize(("name", "clusters"), [("no_clusters", False), ("no_graphs", True)])
+def test_without_some_outlines_the_mosaic_keeps_the_others(name, clusters):
+    mosaic = build(composed("experiment=mosaic").mosaics[name], f"mosaics.{name}")
+    assert list(mosaic.outlines) == [one for one in OUTLINES if isinstance(one, ColourClusters) == clusters]
 
 
 @pytest.mark.parametrize(
@@ -224,12 +219,12 @@ def test_the_papers_dax_wants_one_of_the_papers_losses(explainer):
     assert composed(*with_short_cuts([f"explainer={explainer}", "loss=v1"])).loss["_target_"].endswith("SparseLoss")
 
 
-@pytest.mark.parametrize("comparison", ["all", "mosaic"])
-def test_a_comparison_has_dax_mosaic_with_its_own_loss(comparison):
-    cfg = composed(f"comparison={comparison}", "loss=v2")
-    assert cfg.explainers.dax.loss.lam3 == 0.0
+def test_dax_mosaic_has_no_loss():
+    cfg = composed("comparison=mosaic", "loss=v2")
+    assert "loss" not in cfg.explainers.dax
     (told,) = idle_settings(cfg, explainer_nodes(cfg), ["loss=v2"])
     assert told.startswith("loss=v2 changes nothing: ")
+    assert composed("loss=mosaic").explainer["_target_"].endswith("MosaicDax")
 
 
 def test_shapes_bring_their_classifier_and_the_user_has_the_last_word():

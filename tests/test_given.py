@@ -15,8 +15,8 @@ from dax_lightning.explainers.masking.hsic import Hsic
 from dax_lightning.explainers.masking.occlusion import Occlusion
 from dax_lightning.explainers.masking.rise import Rise
 from dax_lightning.explainers.masking.sobol import Sobol
-from dax_lightning.explainers.mosaic.rivals import RidgeOnMosaic
 from dax_lightning.explainers.random import Random
+from dax_lightning.explainers.rivals.mosaic import RidgeOnMosaic
 from dax_lightning.explainers.shapley.kernel_shap import KernelShap
 from dax_lightning.explainers.shapley.partition import PartitionShap
 from dax_lightning.explainers.shapley.shapiq import Shapley

@@ -100,7 +100,7 @@ def test_of_several_jobs_the_worst_code_counts_and_old_jobs_do_not(run: Command,
     (run.folder / "7").mkdir(parents=True)
     (run.folder / "7" / "status.json").write_text('{"code": 2}', encoding="utf-8")  # an earlier sweep's
     noise = "black_box.function=tests.functions.quarters,tests.functions.noise"
-    settings = [*GRID, "mosaic.others=[]", "trainer.max_epochs=2", "explainer.min_steps=0", "q=200"]
+    settings = [*GRID, "mosaic.others=[]", "q=200"]
     assert run("-m", photo, noise, "explainer.min_fidelity=-1e9,0.1", settings=settings) == 3
     codes = [json.loads((run.folder / str(job) / "status.json").read_text())["code"] for job in range(4)]
     assert codes[2:] == [0, 3]
@@ -116,8 +116,6 @@ def test_ctrl_c_reports_what_is_done_and_tells_how_to_go_on(tmp_path):
         *GRID,
         "mosaic.others=[]",
         "explainer.perturber.fill=zeros",
-        "explainer.min_steps=0",
-        "trainer.max_epochs=1",
     ]
     box = ["black_box=callable", "black_box.function=tests.functions.interrupts_in_the_dark", "black_box.size=[32,32]"]
     done = subprocess.run(

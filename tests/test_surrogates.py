@@ -14,7 +14,7 @@ from sklearn.linear_model import Ridge
 from dax_lightning.black_box import from_function
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.base import seed_of
-from dax_lightning.explainers.mosaic.rivals import RidgeOnMosaic
+from dax_lightning.explainers.rivals.mosaic import RidgeOnMosaic
 from dax_lightning.explainers.shapley.kernel_shap import KernelShap
 from dax_lightning.explainers.surrogate.forest import Forest, weighted_forest
 from dax_lightning.explainers.surrogate.greedy import Greedy, delete_greedily

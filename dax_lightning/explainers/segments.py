@@ -1,19 +1,23 @@
 """What explainers that ask about kept segments have in common."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox, Meter
 from dax_lightning.errors import InputError, whole
-from dax_lightning.explainers.base import Explainer
+from dax_lightning.explainers.base import Explainer, Found
 from dax_lightning.game.subsets import Perturber
 from dax_lightning.segment.base import Segmenter
 from dax_lightning.segment.default import Default
 from dax_lightning.types import Case
 
 _BARELY = 0.01  # of the score
+_FEW = 8  # segments; LIME's quick shift finds this few in pictures far smaller than 224 pixels
+_NOTHING = 0.1  # R² below which a student is no better than a guess
 MOST_SEGMENTS = 4096  # methods hold tables of their square: 2 GiB in KernelSHAP, 128 MiB each in a ridge regression
 
 
@@ -93,3 +97,29 @@ class SegmentExplainer(Explainer):
         parts = self.segmenter(self.black_box.input.unit(x)) if segments is None else segments
         check_size(int(parts.max()) + 1)
         return parts
+
+    def _silent(self, x: Tensor, score: float, segments: Int[Tensor, "*space"], asked: int) -> Found:
+        """What is found where the answer is the same for all copies, and a student has nothing to learn."""
+        told = f"the black box's answer is the same for all {asked} copies: nothing speaks for or against this target"
+        return Found(torch.zeros(x.shape[1:]), score, segments, {"fidelity": None, "unfaithful": True}, (told,))
+
+    def _doubts(self, fidelity: float, least: float, segments: int, remedies: Sequence[str]) -> tuple[str, ...]:
+        """Sentences about a student's fidelity that is under the least one, and about too few segments."""
+        doubts = []
+        if segments < _FEW:
+            doubts.append(f"only {segments} segments, so the map can't tell more places apart; try {self._finer()}")
+        if not fidelity >= least:
+            learned = "nothing" if not fidelity >= _NOTHING else "too little"
+            tries = ", ".join([*remedies, f"q={3 * self.q}", "another segmenter"])
+            doubts.append(
+                f"the student learned {learned}: its R² on held-out copies is {fidelity:.2f}, under {least:g}, so don't trust "
+                f"this map; try {tries}"
+            )
+        return tuple(doubts)
+
+    def _finer(self) -> str:
+        if self.black_box.input.step is not None:
+            return (
+                "shorter pieces of time, such as Time(seconds=0.05) (segmenter=time segmenter.seconds=0.05 on the command line)"
+            )
+        return "Slic() or Grid() (segmenter=slic, segmenter=grid on the command line)"

@@ -32,6 +32,8 @@ SERIES = (
 )  # Okabe and Ito: colour-blind safe
 MARKERS = "osD^vPX*"
 MAP = "viridis"  # perceptually uniform
+SIGNED = "RdBu_r"  # of maps with both signs: red speaks for the target, blue against it
+NAMED = "#ffb000"  # the outline of a region
 DPI = 120
 FONT = "DejaVu Sans"  # comes with matplotlib, so pictures look alike on every machine
 

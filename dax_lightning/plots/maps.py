@@ -27,14 +27,14 @@ def photograph(x: Float[Tensor, "c *space"]) -> Float[np.ndarray, "h w 3"]:
 
 
 def overlay(picture: Float[np.ndarray, "h w 3"], saliency: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
-    """Lay a map over a greyed photograph, the more salient the stronger.
+    """Lay a map over a greyed photograph, the more salient the stronger; of a map with both signs, what is positive.
 
     Example:
         >>> overlay(np.ones((2, 2, 3)), np.eye(2)).shape
         (2, 2, 3)
     """
     grey = picture.mean(-1, keepdims=True)
-    share = stretch(saliency)
+    share = stretch(np.maximum(saliency, 0) if is_signed(saliency) else saliency)
     strength = (0.1 + 0.55 * share)[..., None]
     return (1 - strength) * grey + strength * colormaps[MAP](share)[..., :3]
 
@@ -72,6 +72,16 @@ def region(
     if where.mean() < _NOTHING:
         (where, threshold), above = salient(saliency, 0), "its mean (mean + 1 std is above all)"
     return where, f"Salient region: above {above}\n= {threshold:.3g}, {where.mean():.0%} of the area"
+
+
+def is_signed(saliency: Float[np.ndarray, "h w"]) -> bool:
+    """Tell whether a map has both signs: then zero is neutral.
+
+    Example:
+        >>> is_signed(np.array([[-1.0, 2.0]])), is_signed(np.array([[0.5, 2.0]]))
+        (True, False)
+    """
+    return bool(np.nanmin(saliency, initial=np.inf) < 0 < np.nanmax(saliency, initial=-np.inf))
 
 
 def array(values: Tensor | np.ndarray) -> np.ndarray:

@@ -19,10 +19,10 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from dax_lightning.errors import InputError
-from dax_lightning.plots.canvas import GREY, MAP, RED, RULE, axes_at, is_flat, printable, save, show, style
+from dax_lightning.plots.canvas import GREY, MAP, NAMED, RED, RULE, SIGNED, axes_at, is_flat, printable, save, show, style
 from dax_lightning.plots.curves import strip
 from dax_lightning.plots.kinds import FOR, check, draw, draw_wave, kind_of, reach, size_of, upright
-from dax_lightning.plots.maps import array, overlay, photograph, region
+from dax_lightning.plots.maps import array, is_signed, overlay, photograph, region
 from dax_lightning.plots.sounds import Recording
 from dax_lightning.types import Explanation
 
@@ -163,9 +163,12 @@ class _Columns:
         show(places[3], picture * np.where(where, 1, 0.18)[..., None])
         captions = [
             "Input, as the model sees it" + (" (outline: truth)" if known else ""),
-            "Map: flat, the same everywhere" if is_flat(saliency) else "Map, in the method’s own units",
+            _units(saliency),
         ]
-        captions += ["Overlay, map scaled for display only", told]
+        drawn = named is not None and bool(named.any())
+        if named is not None and drawn:
+            _outline(places[2], named, NAMED)
+        captions += ["Overlay, map scaled for display only" + ("\n(yellow outline: the region)" if drawn else ""), told]
         for axes, caption in zip(places, captions, strict=True):
             axes.annotate(
                 caption, (0, 0), (0, -5), "axes fraction", "offset points", va="top", linespacing=1.3, **style(9.2, GREY)
@@ -230,8 +233,11 @@ def _shown(explanation: Explanation) -> Float[np.ndarray, "h w 3"]:
 def _map(figure: Figure, axes: Axes, bar: Axes, saliency: np.ndarray) -> None:
     finite = saliency[np.isfinite(saliency)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    scale = Normalize(low, high) if not is_flat(saliency) else Normalize(low - 0.5, low + 0.5)
-    colours = colormaps[MAP].with_extremes(bad="#9e9e9e")
+    signed, most = is_signed(saliency) and not is_flat(saliency), max(-low, high)
+    scale = (
+        Normalize(-most, most) if signed else Normalize(low, high) if not is_flat(saliency) else Normalize(low - 0.5, low + 0.5)
+    )
+    colours = colormaps[SIGNED if signed else MAP].with_extremes(bad="#9e9e9e")
     show(axes, np.ma.masked_invalid(saliency), cmap=colours, norm=scale)
     drawn = figure.colorbar(
         ScalarMappable(scale, colours), cax=bar, ticks=[low] if is_flat(saliency) else MaxNLocator(5, min_n_ticks=3)
@@ -240,10 +246,16 @@ def _map(figure: Figure, axes: Axes, bar: Axes, saliency: np.ndarray) -> None:
     bar.tick_params(labelsize=8.5, labelcolor=GREY, color=RULE, length=2.5, pad=2, labelfontfamily="DejaVu Sans")
 
 
-def _outline(axes: Axes, truth: np.ndarray) -> None:
+def _units(saliency: np.ndarray) -> str:
+    if is_flat(saliency):
+        return "Map: flat, the same everywhere"
+    return "Map, in the method’s own units" + ("\n(red: for the target, blue: against it)" if is_signed(saliency) else "")
+
+
+def _outline(axes: Axes, truth: np.ndarray, colour: str = "white") -> None:
     padded = np.pad(truth.astype(float), 1)  # so that an outline closes at the picture's edge
     lines = axes.contour(
-        np.arange(-1, truth.shape[1] + 1), np.arange(-1, truth.shape[0] + 1), padded, levels=[0.5], colors="white", linewidths=1.4
+        np.arange(-1, truth.shape[1] + 1), np.arange(-1, truth.shape[0] + 1), padded, levels=[0.5], colors=colour, linewidths=1.4
     )
     lines.set_path_effects([withStroke(linewidth=2.8, foreground="black")])
     axes.set(xlim=(-0.5, truth.shape[1] - 0.5), ylim=(truth.shape[0] - 0.5, -0.5))

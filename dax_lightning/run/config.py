@@ -340,7 +340,8 @@ def labels(cfg: Any, node: Any, segmenter: object) -> dict[str, Any]:
     choices = HydraConfig.get().runtime.choices
     plain: Any = OmegaConf.to_container(node, resolve=False)
     told = {name: _choice(plain[name], choices[name]) for name in ("loss", "segmenter") if name in plain}
-    told |= {"segmenter": choices["segmenter"]} if "mosaic" in plain else {}
+    if "mosaic" in plain:
+        told["segmenter"] = "mosaic" if choices["segmenter"] == "default" else choices["segmenter"]
     if told.get("segmenter") == "default":
         told["segmenter"] = type(segmenter).__name__.lower()
     told |= {name: node[name] for name in ("seed", "q") if name in node}

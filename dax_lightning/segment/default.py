@@ -80,6 +80,6 @@ def mosaic_on(mosaic: Mosaic | None, kind: Input) -> Mosaic:
     own = mosaic_for(kind)
     if mosaic is None:
         return own
-    first = own.segmenter if mosaic.segmenter is None else mosaic.segmenter
+    first = own.segmenter if mosaic.segmenter is None or isinstance(mosaic.segmenter, Default) else mosaic.segmenter
     others = own.others if mosaic.others is None else mosaic.others
     return Mosaic(first, others, own.outlines if mosaic.outlines is None else mosaic.outlines).on(kind)

@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import dataclass
 from math import ceil, sqrt
+from threading import Lock
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from dax_lightning.segment.base import Number, Segmenter, check_count, check_number
 
-_CLUSTERED = 2**16  # most pixels that clusters of colours are fitted to
+_ALONE = Lock()  # warnings are filtered for all threads at once
+_CLUSTERED = 2**14  # most pixels that clusters of colours are fitted to
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class Felzenszwalb(Segmenter):
 class ColourClusters(Segmenter):
     """k-means of the colours in Lab: a segment is all pixels of about one colour, connected or not.
 
-    Lloyd's algorithm runs for 15 rounds from fixed k-means++ seeds. Over 65 536 pixels, the clusters are fitted to every
+    Lloyd's algorithm runs for 15 rounds from fixed k-means++ seeds. Over 16 384 pixels, the clusters are fitted to every
     second, third, ... row and column.
     Source: Arthur & Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007.
 
@@ -164,7 +166,7 @@ class ColourClusters(Segmenter):
         some = lab[::step, ::step].reshape(-1, 3)
         tenths = (some * 10).round().astype(np.int64)
         distinct = len(np.unique(tenths @ [10**8, 10**4, 1]))  # a number for each; a and b stay between -1300 and 1300
-        with warnings.catch_warnings():
+        with _ALONE, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)
             centres, labels = kmeans2(some, min(self.n_clusters, distinct), iter=15, minit="++", rng=0)
         if step > 1:

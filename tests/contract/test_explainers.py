@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 EXPLAINERS = sorted(path.stem for path in (ROOT / "conf" / "explainer").glob("*.yaml"))
 SETTINGS = ["segmenter=grid", "segmenter.rows=4", "segmenter.columns=4", "perturber.fill=zeros", "q=200", "trainer.max_epochs=6"]
 OWN = {  # those that have a perturber or training of their own
-    "dax": ["explainer.perturber.fill=zeros", "explainer.min_steps=30"],
+    "dax": ["explainer.perturber.fill=zeros"],
     "lime_mosaic": ["explainer.perturber.fill=zeros"],
     "rise_mosaic": ["explainer.perturber.fill=zeros"],
     "ridge_mosaic": ["explainer.perturber.fill=zeros"],

@@ -16,7 +16,7 @@ from dax_lightning.explainers.masking.occlusion import Occlusion
 from dax_lightning.explainers.masking.rise import Rise
 from dax_lightning.explainers.masking.sobol import Sobol
 from dax_lightning.explainers.mosaic import MosaicDax
-from dax_lightning.explainers.mosaic.rivals import LimeOnMosaic, RidgeOnMosaic, RiseOnMosaic
+from dax_lightning.explainers.rivals.mosaic import LimeOnMosaic, RidgeOnMosaic, RiseOnMosaic
 from dax_lightning.explainers.shapley.kernel_shap import KernelShap
 from dax_lightning.explainers.shapley.partition import PartitionShap
 from dax_lightning.explainers.shapley.shapiq import Shapley
@@ -44,7 +44,7 @@ ON_SEGMENTS = {
     "student_lime": partial(StudentLime, training=QUICK),
 }
 ON_MOSAICS = {
-    "dax": partial(MosaicDax, training=QUICK, min_steps=60, members=2),
+    "dax": MosaicDax,
     "ridge_mosaic": RidgeOnMosaic,
     "lime_mosaic": LimeOnMosaic,
     "rise_mosaic": RiseOnMosaic,
@@ -183,7 +183,7 @@ def test_every_explainer_says_which_kinds_it_takes():
 
 def test_the_default_parts_fit_every_kind(kind):
     """Nothing but a black box and an input is given."""
-    made = MosaicDax(toy_box(kind), training=QUICK, min_steps=20, q=200).explain(toy_input(kind), 0)
+    made = MosaicDax(toy_box(kind), q=200).explain(toy_input(kind), 0)
     assert made.saliency.shape == toy_input(kind).shape[1:]
 
 
@@ -202,7 +202,7 @@ def test_small_photographs_work_by_default(side, channels):
 
     picture = torch.from_numpy(astronaut()[: 4 * side : 4, : 4 * side : 4] / 255).float().permute(2, 0, 1)[:channels]
     input = ImageInput((side, side), channels=channels)
-    made = MosaicDax(ToyBox(HalvesModel(input), input), training=QUICK, min_steps=20, q=300).explain(picture, 0)
+    made = MosaicDax(ToyBox(HalvesModel(input), input), q=300).explain(picture, 0)
     assert made.saliency.shape == (side, side)
 
 

@@ -10,7 +10,7 @@ from dax_lightning.game.subsets import level_of
 from dax_lightning.segment.file import FromCase
 from dax_lightning.segment.grid import Grid
 from dax_lightning.segment.image import ColourClusters, Felzenszwalb
-from dax_lightning.segment.mosaic import OUTLINES, Mosaic, stacked
+from dax_lightning.segment.mosaic import OTHERS, OUTLINES, Mosaic, stacked
 from tests.mosaic.toys import FIXED, LEVELS, OUTLINED, PARTITIONS, X
 
 PLAIN = torch.full((3, 8, 8), 0.5)
@@ -41,6 +41,26 @@ def test_a_given_partition_takes_the_first_place():
     own = Grid(1, 3)(X)
     assert torch.equal(FIXED(X, own)[0], own)
     assert len(Mosaic(FromCase(), [Grid(2, 2)])(X, own)) == 2
+    assert len(Mosaic(None, [Grid(2, 2)])(X, own)) == 2
+
+
+def test_a_chosen_segmenter_comes_before_the_others():
+    assert [type(one) for one in Mosaic(Grid(2, 2)).all] == [Grid, *map(type, OTHERS)]
+    assert list(Mosaic().all) == list(OTHERS)
+    with pytest.raises(InputError, match="wanted at least one segmenter"):
+        Mosaic(None, [])
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_change_no_partition(threads):
+    x = torch.rand(3, 8, 8).repeat_interleave(12, 1).repeat_interleave(12, 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        levels, alone = Mosaic()(x), [one(x) for one in OTHERS]
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(levels, stacked(alone))
 
 
 def test_outlines_come_after_the_partitions_and_no_copy_is_made_of_them():
@@ -52,15 +72,16 @@ def test_outlines_come_after_the_partitions_and_no_copy_is_made_of_them():
 
 
 def test_the_default_outlines_are_graph_segmentations_and_clusters_of_colours():
-    parts = [(one.scale, one.sigma, one.min_size) for one in OUTLINES if isinstance(one, Felzenszwalb)]
-    assert parts == [(scale, sigma, scale) for scale in (100, 300, 1000) for sigma in (0.5, 1.2, 2.0)]
+    parts = [(one.scale, one.sigma, one.min_size) for one in (*OTHERS, *OUTLINES) if isinstance(one, Felzenszwalb)]
+    graphs = [(scale, sigma, scale) for scale in (100, 300, 1000) for sigma in (0.5, 1.2, 2.0)]
+    assert sorted(parts) == sorted([*graphs, (300, 0.8, 400)])  # none of them twice
     assert [one.n_clusters for one in OUTLINES if isinstance(one, ColourClusters)] == [4, 6, 8, 12, 16, 24, 32, 48]
     x = torch.rand(3, 8, 8).repeat_interleave(12, 1).repeat_interleave(12, 2)  # 64 patches of 144 pixels
     levels, own = Grid(2, 2)(x)[None], []
     for one in OUTLINES:
         with contextlib.suppress(SingleSegment):
             own.append(one(x))
-    assert len(own) >= 11
+    assert len(own) >= 9
     assert torch.equal(Mosaic(Grid(2, 2), []).outlined(x, levels), torch.cat([levels, stacked(own) + 4]))
 
 

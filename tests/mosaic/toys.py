@@ -1,10 +1,12 @@
 """A small input, its partitions, copies of it, and black boxes whose answers are known."""
 
+from dataclasses import dataclass
+
 import torch
+from torch import Tensor
 
 from dax_lightning.black_box import from_function
 from dax_lightning.explainers.base import seed_of
-from dax_lightning.explainers.mosaic.copies import Copies
 from dax_lightning.game.base import Answers, ask, game_of, log_odds
 from dax_lightning.game.subsets import Perturber, level_of
 from dax_lightning.segment.grid import Grid
@@ -18,6 +20,16 @@ LEVEL = level_of(LEVELS, X)  # the partition of each of the 21 segments
 FIXED = Mosaic(Grid(4, 4), [Grid(3, 3), Grid(8, 2)], [])
 OUTLINED = Mosaic(FIXED.segmenter, FIXED.others, [Grid(5, 1), Grid(2, 7)])
 ZEROS = Perturber(fill="zeros", weight="uniform")
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Which segments each copy kept, the answers, the partitions, and each copy's weight."""
+
+    kept: Tensor
+    values: Tensor
+    levels: Tensor
+    weight: Tensor
 
 
 def random_kept(n):
@@ -69,15 +81,3 @@ def many_classes(rows):
 def shown_by(kept, levels):
     """The places that each copy keeps."""
     return kept[:, levels].any(1)
-
-
-def cells(side, n, truth):
-    """Random copies of a picture whose every place is a segment; the answers are the share kept of the true places."""
-    levels = torch.arange(side * side).view(1, side, side)
-    kept = torch.rand(n, side * side) < 0.3 + 0.4 * torch.rand(n, 1)
-    return Copies(kept, kept[:, truth.flatten()].float().mean(1), levels, torch.ones(n))
-
-
-def rescaled(saliency):
-    """To [0, 1]."""
-    return (saliency - saliency.min()) / (saliency.max() - saliency.min())

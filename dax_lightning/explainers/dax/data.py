@@ -1,8 +1,7 @@
 """The perturbed copies of one input and the black box's answers to them, as a LightningDataModule."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import pytorch_lightning as pl
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 
 from dax_lightning.errors import InputError
-from dax_lightning.game.base import Answers, Game, TargetSpace, ask, in_space
+from dax_lightning.game.base import Game, TargetSpace, ask, in_space
 from dax_lightning.game.subsets import Perturber
 
 
@@ -55,18 +54,6 @@ class Targets:
 
 
 @dataclass(frozen=True)
-class Learnable:
-    """What there is to learn of the black box's answers."""
-
-    own: Float[Tensor, " n"]
-    """The target's probability, on the chosen scale."""
-    values: Float[Tensor, " n"]
-    """What is learned: that, or the classes' profile."""
-    notes: dict[str, bool | float] = field(default_factory=dict)
-    """``profile``: whether that is learned; ``profile_correlation`` of the two. Empty where no profile was asked for."""
-
-
-@dataclass(frozen=True)
 class Split:
     """How the copies are dealt out to training and held-out ones, and in what portions.
 
@@ -101,7 +88,7 @@ class PooledCopies:
     Args:
         x: the input, values in [0, 1].
         fill: what it looks like with everything removed.
-        segments: the partition, or a stack (p, *space) of them that share no id; a copy keeps segments of one alone.
+        segments: the partition.
         resolution: side of the grid of cells (no more than the input's own sides).
 
     Example:
@@ -112,7 +99,7 @@ class PooledCopies:
     """
 
     def __init__(
-        self, x: Float[Tensor, "c *space"], fill: Float[Tensor, "c *space"], segments: Int[Tensor, "*levels"], resolution: int
+        self, x: Float[Tensor, "c *space"], fill: Float[Tensor, "c *space"], segments: Int[Tensor, "*space"], resolution: int
     ):
         sides = tuple(x.shape[1:]) if x.ndim == 3 else (1, math.prod(x.shape[1:]))
         self.channels, self.size = len(x), cells_of(tuple(x.shape[1:]), resolution)
@@ -120,10 +107,9 @@ class PooledCopies:
         rows, columns = (torch.arange(n) * s // n for n, s in zip(sides, self.size, strict=True))
         cell = (rows[:, None] * self.size[1] + columns).flatten()
         area = cell.bincount(minlength=cells)
-        slot = (segments.reshape(-1, cell.numel()) * cells + cell).flatten()
+        slot = segments.flatten() * cells + cell
         self.share = slot.bincount(minlength=count * cells).view(count, cells) / area
-        removed = (x - fill).flatten(1).repeat(1, slot.numel() // cell.numel())
-        change = torch.zeros(len(x), count * cells).index_add(1, slot, removed)
+        change = torch.zeros(len(x), count * cells).index_add(1, slot, (x - fill).flatten(1))
         self.change = (change.view(len(x), count, cells) / area).permute(1, 0, 2).reshape(count, -1)
         self.fill = (torch.zeros(len(x), cells).index_add(1, cell, fill.flatten(1)) / area).flatten()
 
@@ -181,14 +167,12 @@ class Serving:
             answer near 0 or 1 still tells its neighbours apart.
         resolution: side of the networks' grid.
         split: share of the copies held out, and copies a training step.
-        colours: serve the copies' colours; without, copies have no channels, and only the kept shares tell them apart.
         progress: show a progress bar of the queries.
     """
 
     space: TargetSpace = "log_odds"
     resolution: int = 28
     split: Split = Split()  # it is frozen
-    colours: bool = True
     progress: bool = True
 
 
@@ -205,7 +189,6 @@ class PerturbationDataModule(pl.LightningDataModule):
         q: copies, the input included.
         generator: the source of randomness.
         serving: how copies and answers reach the networks.
-        learnable: what of the whole answers the student learns; ``None``: the target's own, in ``serving.space``.
     """
 
     def __init__(
@@ -216,14 +199,11 @@ class PerturbationDataModule(pl.LightningDataModule):
         q: int,
         generator: torch.Generator,
         serving: Serving | None = None,
-        learnable: Callable[[Answers], Learnable] | None = None,
     ):
         super().__init__()
         self.game, self.perturber, self.target, self.q, self.generator = game, perturber, target, q, generator
         self.x, self.segments = game.x, game.segments
-        self.outlined = game.segments  # what a map is averaged within; a mosaic's outlines come on top
-        self.serving, self.learnable = serving or Serving(), learnable
-        self.channels = len(game.x) if self.serving.colours else 0
+        self.serving = serving or Serving()
         self._asked = False
 
     def setup(self, stage: str | None = None) -> None:
@@ -234,13 +214,11 @@ class PerturbationDataModule(pl.LightningDataModule):
         answers = ask(self.game, self.perturber, self.target, self.q, self.generator, self.serving.progress)
         self.kept, self.weight, self.probability = answers.kept, answers.weight, answers.probability
         unit = self.game.black_box.input.unit
-        shown, removed = (unit(each)[: self.channels] for each in (self.x, self.game.removed))
-        self.pool = PooledCopies(shown, removed, self.segments, self.serving.resolution)
+        self.pool = PooledCopies(unit(self.x), unit(self.game.removed), self.segments, self.serving.resolution)
         held_out = min(max(1, round(self.serving.split.val_share * (self.q - 1))), self.q - 2)
         order = 1 + torch.randperm(self.q - 1, generator=self.generator)
         self.val_rows, self.train_rows = order[:held_out], torch.cat([torch.zeros(1, dtype=torch.long), order[held_out:]])
-        self.learned, train = (self.learnable or self._own)(answers), self.train_rows
-        values = self.learned.values
+        values, train = in_space(answers.probability, self.serving.space), self.train_rows
         self.targets = Targets() if self.serving.space == "probability" else Targets.fit(values[train], self.weight[train])
         self.teacher = self.targets(values)
 
@@ -248,11 +226,6 @@ class PerturbationDataModule(pl.LightningDataModule):
     def score(self) -> float:
         """The black box's probability of the target on the input itself, in [0, 1]."""
         return self.probability[0].item()
-
-    @property
-    def partition(self) -> Int[Tensor, "*space"]:
-        """The partition, or the first of several."""
-        return self.segments if self.segments.ndim < self.x.ndim else self.segments[0]
 
     def train_dataloader(self) -> DataLoader:
         """Batches of training copies, shuffled anew each epoch."""
@@ -267,10 +240,6 @@ class PerturbationDataModule(pl.LightningDataModule):
     def input_batch(self) -> Batch:
         """The unperturbed input as a batch of one."""
         return self._dataset(torch.zeros(1, dtype=torch.long))[[0]]
-
-    def _own(self, answers: Answers) -> Learnable:
-        own = in_space(answers.probability, self.serving.space)
-        return Learnable(own, own)
 
     def _dataset(self, rows: Tensor) -> _Copies:
         return _Copies(self.pool, self.kept[rows], self.teacher[rows], self.weight[rows] / self.weight[self.train_rows].mean())

@@ -7,34 +7,30 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.base import SPACES, Found
-from dax_lightning.explainers.dax.data import Learnable, PerturbationDataModule, Serving, grown
+from dax_lightning.explainers.dax.data import PerturbationDataModule, Serving, grown
 from dax_lightning.explainers.dax.losses import CounterfactualLoss, DaxLoss
 from dax_lightning.explainers.dax.module import DaxModule, Recorder
 from dax_lightning.explainers.dax.networks import MaskNetwork, MlpStudent
 from dax_lightning.explainers.dax.training import Training
 from dax_lightning.explainers.segments import SegmentExplainer
-from dax_lightning.game.base import Answers, TargetSpace, check_space, game_of, same_answers
+from dax_lightning.game.base import TargetSpace, check_space, game_of, same_answers
 from dax_lightning.game.subsets import Perturber
 from dax_lightning.segment.base import Segmenter
-
-_FEW = 8  # segments; LIME's quick shift finds this few in pictures far smaller than 224 pixels
-_NOTHING = 0.1  # R² below which a student is no better than a guess
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What :meth:`Distiller._read` hands back: map, facts beside those of the training, the mask after each epoch, a region."""
+    """What :meth:`Distiller._read` hands back: map, facts beside those of the training, the mask after each epoch."""
 
     saliency: Float[Tensor, "*space"]
     notes: dict[str, Any] = field(default_factory=dict)
     epochs: Float[Tensor, "e a b"] | None = None
-    region: Bool[Tensor, "*space"] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,6 @@ class Distiller(SegmentExplainer):
 
     slower: ClassVar[str] = "lower optim.lr_student"  # what helps where the training diverged
     gentler: ClassVar[str] = "perturber.kept_share=0.8"  # what helps where copies lost too much
-    min_steps: int = 0  # of the training, see Training.fit
 
     def __init__(
         self,
@@ -107,25 +102,16 @@ class Distiller(SegmentExplainer):
         super().__init__(black_box, segmenter, perturber, q, seed)
         self.learner, self.training = learner or Learner(), training or Training()
 
-    @property
-    def asked_first(self) -> int:
-        """How many of the copies are asked about before training."""
-        return self.q
-
     def _explain(
         self, x: Float[Tensor, "c *space"], target: int, generator: torch.Generator, segments: Int[Tensor, "*space"] | None
     ) -> Found:
         data = self._data(x, target, generator, segments)
         data.setup()
         if same_answers(data.probability):
-            silent = (
-                f"the black box's answer is the same for all {self.asked_first} copies: nothing speaks for or against this target"
-            )
-            notes = {"fidelity": None, "unfaithful": True, "epochs": 0}
-            return Found(torch.zeros(x.shape[1:]), data.score, data.partition, notes, (silent,))
+            return self._silent(x, data.score, data.segments, self.q)
         module = self._module(data)
         recorder = Recorder(lambda: _mask(module, data))
-        self.training.fit(module, data, recorder, self.min_steps)
+        self.training.fit(module, data, recorder)
         return self._found(self._read(x, data, module, recorder), data, recorder)
 
     @abstractmethod
@@ -147,57 +133,25 @@ class Distiller(SegmentExplainer):
             "history": recorder.history,
             **reading.notes,
         }
-        doubts = self._doubts(fidelity, count)
-        return Found(reading.saliency, data.score, data.partition, notes, doubts, reading.epochs, reading.region)
+        doubts = self._doubts(fidelity, self.learner.min_fidelity, count, self._remedies(fidelity))
+        return Found(reading.saliency, data.score, data.segments, notes, doubts, reading.epochs)
 
     def _data(self, x: Tensor, target: int, generator: torch.Generator, segments: Tensor | None) -> PerturbationDataModule:
         segments = self._parts(x, segments)
-        self._check_q(int(segments.max()) + 1)
-        return self._data_of(x, segments, target, generator)
-
-    def _check_q(self, segments: int) -> None:
-        if self.asked_first < segments:
+        count = int(segments.max()) + 1
+        if self.q < count:
             raise InputError(
-                f"q={self.q} copies for {segments} segments: wanted at least one a segment; try q={max(1000, 10 * segments)}"
+                f"q={self.q} copies for {count} segments: wanted at least one a segment; try q={max(1000, 10 * count)}"
             )
-
-    def _data_of(
-        self,
-        x: Tensor,
-        segments: Tensor,
-        target: int,
-        generator: torch.Generator,
-        colours: bool = True,
-        learnable: Callable[[Answers], Learnable] | None = None,
-    ) -> PerturbationDataModule:
-        serving = Serving(self.learner.targets, self.learner.resolution, self.training.split, colours, self.training.progress)
+        serving = Serving(self.learner.targets, self.learner.resolution, self.training.split, self.training.progress)
         game = game_of(self.black_box, x, segments, self.perturber)
-        return PerturbationDataModule(game, self.perturber, target, self.asked_first, generator, serving, learnable)
-
-    def _doubts(self, fidelity: float, segments: int) -> tuple[str, ...]:
-        doubts = []
-        if segments < _FEW:
-            doubts.append(f"only {segments} segments, so the map can't tell more places apart; try {self._finer()}")
-        if not fidelity >= self.learner.min_fidelity:
-            learned = "nothing" if not fidelity >= _NOTHING else "too little"
-            doubts.append(
-                f"the student learned {learned}: its R² on held-out copies is {fidelity:.2f}, under "
-                f"{self.learner.min_fidelity:g}, so don't trust this map; try {', '.join(self._remedies(fidelity))}"
-            )
-        return tuple(doubts)
-
-    def _finer(self) -> str:
-        if self.black_box.input.step is not None:
-            return (
-                "shorter pieces of time, such as Time(seconds=0.05) (segmenter=time segmenter.seconds=0.05 on the command line)"
-            )
-        return "Slic() or Grid() (segmenter=slic, segmenter=grid on the command line)"
+        return PerturbationDataModule(game, self.perturber, target, self.q, generator, serving)
 
     def _remedies(self, fidelity: float) -> list[str]:
         remedies = [] if self.learner.targets == "log_odds" else ["explainer.learner.targets=log_odds"]
         if not fidelity > -1:  # far worse than a constant: it diverged
             remedies.append(self.slower)
-        return [*remedies, self.gentler, f"q={3 * self.q}", "another segmenter"]
+        return [*remedies, self.gentler]
 
 
 class Dax(Distiller):

@@ -1,7 +1,7 @@
 """Mask and student network, trained jointly: one LightningModule for every loss."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args, runtime_checkable
 
@@ -137,44 +137,6 @@ class DaxModule(pl.LightningModule):
     def _log(self, stage: str, terms: dict[str, Tensor], n: int) -> None:
         named = {f"{stage}_{name}": value for name, value in terms.items()}
         self.log_dict(named, on_step=False, on_epoch=True, batch_size=n, logger=False)
-
-
-class Ensemble(DaxModule):
-    """Several masks, each with a student of its own, trained side by side on the same batches; answers and masks are their means.
-
-    What one mask owes to its start and to chance, the others don't share.
-
-    Args:
-        members: modules of the same settings.
-
-    Example:
-        >>> from dax_lightning.explainers.dax import CounterfactualLoss, MaskNetwork, MlpStudent
-        >>> one = [DaxModule(MaskNetwork(3), MlpStudent(4, (8, 8)), CounterfactualLoss()) for _ in range(2)]
-        >>> Ensemble(one)(torch.zeros(5, 3, 8, 8)).shape
-        torch.Size([5, 1, 8, 8])
-    """
-
-    def __init__(self, members: Sequence[DaxModule]):
-        super().__init__(
-            nn.ModuleList(m.mask_network for m in members),
-            nn.ModuleList(m.student for m in members),
-            members[0].loss,
-            optim=members[0].optim,
-        )
-        self.members = tuple(members)  # their parameters are those of the lists above
-
-    def forward(self, copies: Float[Tensor, "n c h w"]) -> Float[Tensor, "n m h w"]:
-        """The mean mask of each copy."""
-        return torch.stack([member(copies) for member in self.members]).mean(0)
-
-    def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Float[Tensor, " n"]]:
-        """Means over the members of the loss's terms and of the students' answers."""
-        losses, answers = zip(*(member.terms(batch) for member in self.members), strict=True)
-        return {name: torch.stack([terms[name] for terms in losses]).mean(0) for name in losses[0]}, torch.stack(answers).mean(0)
-
-    def answers(self, copies: Float[Tensor, "n c h w"], kept: Float[Tensor, "n 1 h w"]) -> Float[Tensor, " n"]:
-        """The students' mean answers, each through its own mask."""
-        return torch.stack([member.answers(copies, kept) for member in self.members]).mean(0)
 
 
 def answers(module: DaxModule, copies: Float[Tensor, "n c h w"], kept: Float[Tensor, "n 1 h w"]) -> Float[Tensor, " n"]:

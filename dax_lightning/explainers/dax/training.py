@@ -87,27 +87,23 @@ class Training:
         """Whether progress bars of queries and training are wanted: ``enable_progress_bar`` of the trainer."""
         return self._given("enable_progress_bar", None) is not False
 
-    def fit(self, module: pl.LightningModule, data: PerturbationDataModule, recorder: Recorder, min_steps: int = 0) -> None:
-        """Train to the end or to the stop, but at least ``min_steps`` steps: few copies make short epochs.
+    def fit(self, module: pl.LightningModule, data: PerturbationDataModule, recorder: Recorder) -> None:
+        """Train to the end or to the stop.
 
         Curves go to :func:`~dax_lightning.logs.current_logger` after each epoch.
 
         Raises:
             InputError: the trainer ended before the first epoch did, by a limit that was given.
         """
-        steps = math.ceil(len(data.train_rows) / self.split.batch_size)  # an epoch
         stop = EarlyStopping("val_total", min_delta=1e-3, patience=self.patience, strict=False)  # its absence is told below
         own: list[pl.Callback] = copy.deepcopy(_listed(self._given("callbacks", None)))
         theirs = any(isinstance(callback, ProgressBar) for callback in own)
         callbacks = [recorder, stop, *own, *([] if theirs else [_Steps(self.progress)])]
-        epochs = self._given("max_epochs", None)
         with one_process(), one_thread(), quiet_lightning(), _interruptible():
             trainer = self._made(
                 callbacks=callbacks,
                 enable_progress_bar=theirs,
                 logger=current_logger() or self._given("logger", False),
-                max_epochs=epochs if epochs in (None, -1) else max(epochs, math.ceil(min_steps / steps)),
-                min_steps=max(min_steps, self._given("min_steps", None) or 0) or None,
             )
             trainer.fit(module, datamodule=data)
         if not recorder.history or "fidelity" not in recorder.history[-1]:

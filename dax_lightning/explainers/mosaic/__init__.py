@@ -1,4 +1,4 @@
-"""DAX-Mosaic: many partitions, a few masks with students, one map."""
+"""DAX-Mosaic: copies of many partitions, one student, one map and the region that it names."""
 
 from dax_lightning.explainers.mosaic.explainer import MosaicDax
 

@@ -1,142 +1,77 @@
-"""DAX-Mosaic: copies from many segmentations train each mask, and what the masks learned is cut along their edges."""
+"""DAX-Mosaic: copies of many partitions, a student that imitates the answers to them, and the region that its map names."""
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
-from dax_lightning.device import one_thread
 from dax_lightning.errors import InputError
-from dax_lightning.explainers.dax.data import PerturbationDataModule
-from dax_lightning.explainers.dax.explainer import Distiller, Learner, Reading, Training
-from dax_lightning.explainers.dax.losses import CounterfactualLoss, DaxLoss
-from dax_lightning.explainers.dax.module import DaxModule, Ensemble, Optim, Recorder, answers
-from dax_lightning.explainers.dax.networks import MlpStudent
-from dax_lightning.explainers.mosaic.copies import Copies, averaged_within, kept_minus_removed, standardised
-from dax_lightning.explainers.mosaic.cut import Cut
-from dax_lightning.explainers.mosaic.probe import Probe
-from dax_lightning.explainers.mosaic.profile import MosaicTargets, check_targets, learnable
-from dax_lightning.explainers.mosaic.ridge import additive, bounded
-from dax_lightning.explainers.segments import check_size
-from dax_lightning.game.base import TargetSpace
-from dax_lightning.game.fill import Fill
-from dax_lightning.game.subsets import MIXED, Perturber, level_of
+from dax_lightning.explainers.base import Found
+from dax_lightning.explainers.mosaic.average import averaged
+from dax_lightning.explainers.mosaic.beside import ENOUGH, against
+from dax_lightning.explainers.mosaic.region import region_of
+from dax_lightning.explainers.mosaic.ridge import Imitation, Ridge
+from dax_lightning.explainers.mosaic.signal import MosaicTargets, signal
+from dax_lightning.explainers.segments import SegmentExplainer, check_size
+from dax_lightning.game.base import Answers, TargetSpace, ask, check_space, game_of, same_answers
+from dax_lightning.game.subsets import MIXED, Perturber
 from dax_lightning.segment.default import mosaic_on
 from dax_lightning.segment.mosaic import Mosaic
 
-FASTER = Optim(lr_mask=0.05, lr_student=0.004)
+Student = Callable[[Float[Tensor, " n"]], Imitation]  # imitates any values that the copies have
 
 
-class SegmentMask(nn.Module):
-    """A mask that is the same for all copies: a learned value for each segment of each partition, added up where they overlap.
+@dataclass(frozen=True)
+class Learned:
+    """What the student learned: of the whole object, by the profile if it is foretold better, and of the target's own answer."""
 
-    Such a mask knows the place, and has the edges of all partitions. As in ``MaskNetwork``, the mean over
-    all cells is taken off before the sigmoid: opening one place closes others.
-
-    Args:
-        share: how much of each cell is covered by each segment.
-        size: height and width in cells.
-        levels: the number of partitions.
-
-    Example:
-        >>> mask = SegmentMask(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), (1, 2), levels=1)
-        >>> mask(torch.zeros(3, 0, 1, 2)).shape, mask.places(torch.tensor([[[0, 0, 1]]])).tolist()
-        (torch.Size([3, 1, 1, 2]), [[0.0, 0.0, 0.0]])
-    """
-
-    share: Tensor
-
-    def __init__(self, share: Float[Tensor, "j cells"], size: tuple[int, int], levels: int):
-        super().__init__()
-        self.size, self.scale = size, 1 / math.sqrt(levels)
-        self.values = nn.Parameter(torch.zeros(len(share)))
-        self.register_buffer("share", share, persistent=False)
-
-    def forward(self, copies: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 1 h w"]:
-        """The mask in (0, 1), once for each copy."""
-        logits = self.scale * (self.values @ self.share)
-        return (logits - logits.mean()).sigmoid().view(1, 1, *self.size).expand(len(copies), -1, -1, -1)
-
-    @torch.no_grad()
-    def places(self, levels: Int[Tensor, "p *space"]) -> Float[Tensor, "*space"]:
-        """The logits at the input's own resolution, before their mean is taken off."""
-        return self.scale * self.values.cpu()[levels].sum(0)
+    whole: Imitation
+    own: Imitation
+    notes: dict[str, Any]
 
 
-class MosaicDax(Distiller):
-    """DAX-Mosaic: a mask learned from several segmentations at once.
+class MosaicDax(SegmentExplainer):
+    """DAX-Mosaic: a student imitates the answers to copies of many partitions, and what it lets through is the map.
 
-    Each step was measured (``docs/findings/``). How the map is made:
+    1. Each copy loses segments of one of several partitions (``mosaic``), and the black box answers it.
+    2. The student, one ridge regression on all copies, learns what all classes say of the target; or the target's own answer,
+       where it foretells that better (:func:`~dax_lightning.explainers.mosaic.signal.signal`).
+    3. Its map is averaged within segments and outlines.
+    4. Places that count for at least three quarters of a typical one are the region.
+    5. The last copies keep the region, and tell what beside it speaks against the target.
 
-    1. **Copies.** Each copy loses segments of one of several partitions (``mosaic``). The input's mean fills them.
-    2. **Masks.** ``members`` masks are trained, each with a student. A mask is one value a segment (:class:`SegmentMask`).
-       The student sees only which places were kept.
-    3. **Evidence.** Mean answer with a place minus mean answer without it, over ``student_copies`` copies that the students
-       answer. Their errors on the real copies correct it.
-    4. **Ridge.** One regression over all copies (:func:`~dax_lightning.explainers.mosaic.ridge.additive`). Its weight is
-       ``additive · (R² / (1 - R²))³``, with R² on held-out copies. Where effects add up, it is the sharpest part.
-    5. **Averages.** The sum is averaged within segments and outlines. ``support · R`` times the averaged ridge is added.
-       Values above its mean count twice.
-    6. **Last copies.** The share ``adaptive`` of the copies keeps what the map names and loses parts of the rest. A ridge on
-       them moves the rest by ``beside · R``. It moves less near the region's edge, and by ``2 (1 - p)`` where p is over 1/2.
-    7. **Cut.** The map is cut where the region explains the answers and the rest does not
-       (:class:`~dax_lightning.explainers.mosaic.cut.Cut`). Where effects add up (R² over ``uncut``), it stays graded.
-
-    Masks, students and evidence learn all classes' answers (``targets``). Ridge and cut use the target's own.
-
-    ``notes``: ``profile`` (were all classes learned), ``profile_correlation`` (with the target's own answers), ``fidelity``,
-    ``named`` (share of places in the region), ``additive_r2`` and ``beside_r2`` (of the two regressions).
+    The map is in log-odds of the target: its mean over a region, times the region's share of the input, is what keeping the
+    region adds. 0 is neutral, positive speaks for the target, negative against it. ``notes`` hold ``fidelity`` (the student's R²
+    on copies that it didn't see), ``profile`` (were all classes learned) and ``profile_correlation``.
 
     Args:
         black_box: what is explained.
         mosaic: the partitions; ``None``: :class:`~dax_lightning.segment.mosaic.Mosaic`'s own.
         perturber: makes the copies; ``None``: the input's mean as fill, 30 to 70 % of the segments kept, equal weights.
-        loss: of each member; ``None``: the student's squared error through its mask.
-        student: called with ``channels`` and ``size``; the student of one member; ``None``: one hidden layer of 128 units.
-        training: how they are trained; ``None``: faster than the paper's networks.
-        q: perturbed copies, the input included.
-        targets: the signal to learn. ``profile``: all classes' answers, if the ridge predicts them better than the target's
-            own. ``log_odds`` or ``probability``: the target's own.
-        resolution: side of the grid on which the masks and students see the copies.
-        members: masks, each with a student.
-        min_steps: training steps at least, also where few copies make epochs short.
-        evidence: weight of the difference of mean answers, in standard deviations of the masks' mean.
-        additive: weight of the ridge, 0 or more.
-        support: weight of the averaged ridge, 0 or more. More of it is about single parts, less about the whole object.
-        adaptive: share of the ``q`` copies that are asked last, in [0, 0.5]; under 30 copies none are.
-        adaptive_fill: fill of the last copies. The perturber's fill, where this one changes next to nothing.
-        beside: weight of the last copies' ridge, in standard deviations of the map; 0 or more.
-        complement: penalty in the cut where the rest explains the answers, times 1 - R²; 0 or more.
-        separation: weight of Otsu's criterion in the cut, 0 or more.
-        uncut: from about this R² on, maps stay graded; 1.02 or more cuts all maps.
-        student_copies: copies that the students answer for the evidence; 0: the real copies alone.
-        largest: largest share of places that a cut map names; 0: no map is cut.
-        min_fidelity: below this held-out weighted R² the students have learned nothing and the explanation is flagged.
+        q: copies, the input included.
+        targets: ``profile``: all classes' answers; ``log_odds`` or ``probability``: the target's own, and the map's unit.
+        averaged: how often the map is averaged, 0 or more: more of it lies better on objects, and tells less apart.
+        parts: weight of the target's own answers, averaged once at most: more is about parts, less about the whole object.
+        last: share of the copies that are asked last, in [0, 0.5]; under 30 copies none are.
+        min_fidelity: below this fidelity the student has learned nothing and the explanation is flagged.
         seed: of all randomness.
 
     Example:
         >>> from dax_lightning.black_box import from_function
         >>> from dax_lightning.segment.grid import Grid
-        >>> def top_left(rows):
-        ...     share = rows[:, :, :16, :16].mean((1, 2, 3))
-        ...     return torch.stack([share, 1 - share], 1)
-        >>> box = from_function(top_left, size=(32, 32))
-        >>> mosaic, zeros = Mosaic(Grid(4, 4), [Grid(3, 3)]), Perturber(fill="zeros", weight="uniform")
-        >>> dax = MosaicDax(box, mosaic, zeros, q=200)
+        >>> box = from_function(lambda rows: rows[:, :2, :16, :16].mean((2, 3)), size=(32, 32), multi_label=True)
+        >>> dax = MosaicDax(box, Mosaic(Grid(4, 4), [Grid(3, 3)]), Perturber(fill="zeros"), q=200)
         >>> made = dax.explain(torch.ones(3, 32, 32), target=0)
-        >>> made.queries, bool(made.saliency[:16, :16].mean() > made.saliency[16:].mean())
-        (200, True)
+        >>> made.queries, made.region[:16, :16].float().mean().item(), made.region[16:].any().item()
+        (200, 1.0, False)
     """
 
     name: ClassVar[str] = "dax"
-    slower: ClassVar[str] = "lower explainer.training.optim.lr_mask and explainer.training.optim.lr_student"
-    gentler: ClassVar[str] = "explainer.perturber.kept_share_max=0.95"
     fill_setting: ClassVar[str] = "explainer.perturber.fill"
 
     def __init__(
@@ -144,126 +79,78 @@ class MosaicDax(Distiller):
         black_box: BlackBox,
         mosaic: Mosaic | None = None,
         perturber: Perturber | None = None,
-        loss: DaxLoss | None = None,
-        student: Callable[..., nn.Module] | None = None,
-        training: Training | None = None,
         q: int = 1000,
         targets: MosaicTargets = "profile",
-        resolution: int = 28,
-        members: int = 4,
-        min_steps: int = 300,
-        evidence: float = 1.0,
-        additive: float = 0.055,
-        support: float = 0.2,
-        adaptive: float = 0.1,
-        adaptive_fill: Fill = "blur",
-        beside: float = 0.7,
-        complement: float = Cut.complement,
-        separation: float = Cut.separation,
-        uncut: float = Cut.uncut,
-        student_copies: int = 4000,
-        largest: float = Cut.largest,
+        averaged: int = 2,
+        parts: float = 0.2,
+        last: float = 0.1,
         min_fidelity: float = 0.1,
         seed: int = 0,
     ):
         self.mosaic = mosaic_on(mosaic, black_box.input)
-        student, training = student or partial(MlpStudent, hidden=128), training or Training(optim=FASTER)
-        check_targets(targets)
+        super().__init__(black_box, self.mosaic.all[0], perturber or MIXED, q, seed)
+        check_space(targets, "profile")
+        if averaged < 0 or not 0 <= parts < math.inf:
+            raise InputError(f"explainer.averaged={averaged}, parts={parts}: wanted how often and how much, both 0 or more")
+        if not 0 <= last <= 0.5:
+            raise InputError(f"explainer.last={last}: wanted a share of the copies in [0, 0.5]")
         self.targets: MosaicTargets = targets
-        space: TargetSpace = "log_odds" if targets == "profile" else targets
-        learner = Learner(student=student, targets=space, resolution=resolution, min_fidelity=min_fidelity)
-        super().__init__(black_box, self.mosaic.first, perturber or MIXED, learner, training, q, seed)
-        if members < 1 or student_copies < 0 or min_steps < 0:
-            raise InputError(
-                f"explainer.members={members}, student_copies={student_copies}, min_steps={min_steps}: wanted at least 1 member, "
-                "0 copies, and 0 steps"
-            )
-        weights = {"evidence": evidence, "additive": additive, "support": support, "beside": beside}
-        amounts = weights | {"complement": complement, "separation": separation, "uncut": uncut}
-        for name, value in amounts.items():
-            if not 0 <= value < math.inf:
-                raise InputError(f"explainer.{name}={value}: wanted a number, 0 or more")
-        if not 0 <= largest <= 0.5:
-            raise InputError(f"explainer.largest={largest}: wanted a share in [0, 0.5]")
-        self.loss, self.members, self.min_steps = loss or CounterfactualLoss(lam3=0.0), members, min_steps
-        self.evidence, self.additive, self.support, self.student_copies = evidence, additive, support, student_copies
-        self.probe = Probe(adaptive, adaptive_fill, beside)
-        self.cut = Cut(complement, separation, uncut, largest)
+        self.space: TargetSpace = "log_odds" if targets == "profile" else targets
+        self.averaged, self.parts, self.last, self.min_fidelity = averaged, parts, last, min_fidelity
 
     def prepare(self) -> None:
         """See :class:`Explainer`."""
         self.mosaic.prepare()
 
     @property
-    def asked_first(self) -> int:
-        """How many of the copies are asked about before training: all but those that keep what the map names."""
-        return self.probe.first(self.q)
+    def first(self) -> int:
+        """How many of the copies are asked first: all, where the last ones would be too few."""
+        last = round(self.last * self.q)
+        return self.q - last * (last >= ENOUGH)
 
-    def _data(self, x: Tensor, target: int, generator: torch.Generator, segments: Tensor | None) -> PerturbationDataModule:
+    def _explain(
+        self, x: Float[Tensor, "c *space"], target: int, generator: torch.Generator, segments: Int[Tensor, "*space"] | None
+    ) -> Found:
+        levels, outlined = self._partitions(x, segments)
+        game = game_of(self.black_box, x, levels, self.perturber)
+        answers = ask(game, self.perturber, target, self.first, generator)
+        if same_answers(answers.probability):
+            return self._silent(x, answers.probability[0].item(), levels[0], self.first)
+        learned = self._imitate(answers, levels)
+        saliency = self._average(learned, outlined)
+        region = region_of(saliency, self.black_box.input.has_space)
+        last = self.q - self.first
+        saliency += against(game, self.perturber, target, last, region, outlined, self.space, generator)
+        return Found(saliency, answers.probability[0].item(), levels[0], *self._told(learned, game.players), region=region)
+
+    def _partitions(self, x: Tensor, segments: Tensor | None) -> tuple[Int[Tensor, "p *space"], Int[Tensor, "more *space"]]:
+        """Those that copies are made of, and those that the map is averaged within."""
         unit = self.black_box.input.unit(x)
         levels = self.mosaic(unit, segments)
         check_size(int(levels.max()) + 1)
-        self._check_q(int(level_of(levels, x).bincount().min()))
-        chosen = partial(learnable, levels=levels, targets=self.targets)
-        data = self._data_of(x, levels, target, generator, colours=False, learnable=chosen)
-        data.outlined = self.mosaic.outlined(unit, levels)  # before any query: a segmenter may refuse the input
-        return data
+        return levels, self.mosaic.outlined(unit, levels)
 
-    def _module(self, data: PerturbationDataModule) -> Ensemble:
-        return Ensemble([self._member(data) for _ in range(self.members)])
+    def _student(self, answers: Answers, levels: Int[Tensor, "p *space"]) -> Student:
+        """What imitates any values that the copies have."""
+        return Ridge(answers.kept, levels, answers.weight).fit
 
-    def _member(self, data: PerturbationDataModule) -> DaxModule:
-        mask = SegmentMask(data.pool.share, data.pool.size, len(data.segments))
-        return DaxModule(
-            mask,
-            self.learner.student(channels=1, size=data.pool.size),
-            self.loss,
-            self.learner.targets,
-            True,
-            self.training.optim,
-        )
+    def _imitate(self, answers: Answers, levels: Int[Tensor, "p *space"]) -> Learned:
+        said, student = signal(answers, self.space, self.targets == "profile"), self._student(answers, levels)
+        own, profile = student(said.own), None if said.profile is None else student(said.profile)
+        better = profile is not None and (profile.r2 is None or own.r2 is None or profile.r2 > own.r2)
+        notes = {**said.notes, "profile": better} if self.targets == "profile" else {}
+        return Learned(profile if profile is not None and better else own, own, notes)
 
-    def _read(self, x: Tensor, data: PerturbationDataModule, module: DaxModule, recorder: Recorder) -> Reading:
-        masks = [mask for mask in module.modules() if isinstance(mask, SegmentMask)]
-        outlined = data.outlined
-        learned = torch.stack([mask.places(data.segments) for mask in masks]).mean(0)
-        learned = standardised(averaged_within(averaged_within(learned, outlined), outlined))
-        if self.evidence:
-            learned = learned + self.evidence * standardised(self._effect(data, module))
-        own = Copies(data.kept, data.learned.own, data.segments, data.weight)
-        adds = additive(own)
-        share = bounded(adds.r2)
-        learned = learned + self.additive * (share / (1 - share)) ** 3 * standardised(adds.saliency)
-        learned = standardised(averaged_within(learned, outlined))
-        notes = {"additive_r2": adds.r2, **data.learned.notes}
-        beside = torch.zeros_like(learned)
-        if self.q > self.asked_first:
-            beside, notes["beside_r2"] = self.probe(
-                data.game, self.perturber, data.target, self.learner.targets, self.q - self.asked_first, learned,
-                self.cut.region(learned, own, adds.r2), outlined, own, data.score, data.generator, self.training.progress,
-            )  # fmt: skip
-        if self.support:
-            added = standardised(averaged_within(adds.saliency, outlined))
-            learned = learned + self.support * math.sqrt(share) * (added + added.relu())
-        graded = learned + beside
-        saliency, named = self.cut(graded, own, adds.r2)
-        region = self.cut.region(graded, own, adds.r2)
-        return Reading(saliency, {**notes, **named}, torch.stack(recorder.masks), region)
+    def _average(self, learned: Learned, outlined: Int[Tensor, "p *space"]) -> Float[Tensor, "*space"]:
+        whole = averaged(learned.whole.saliency, outlined, self.averaged)
+        parts = averaged(learned.own.saliency, outlined, min(self.averaged, 1)) if self.parts else 0
+        return (whole + self.parts * parts) / (1 + self.parts)
 
-    def _effect(self, data: PerturbationDataModule, module: DaxModule) -> Float[Tensor, "*space"]:
-        """The difference of mean answers: the students' to many copies, and what they get wrong on the real ones."""
-        asked = Copies(data.kept, data.teacher, data.segments, data.weight)
-        if not self.student_copies:
-            return kept_minus_removed(asked)
-        level = level_of(data.segments, data.x)
-        more = self.perturber.subsets(self.student_copies, level, data.generator)
-        said = Copies(more, _answers(module, data, more), data.segments, self.perturber.closeness(more, level))
-        wrong = replace(asked, values=data.teacher - _answers(module, data, data.kept))
-        return kept_minus_removed(said) + kept_minus_removed(wrong)
-
-
-@torch.no_grad()
-def _answers(module: DaxModule, data: PerturbationDataModule, kept: Bool[Tensor, "n j"]) -> Float[Tensor, " n"]:
-    module.eval()
-    with one_thread():
-        return torch.cat([answers(module, *data.pool(rows)) for rows in kept.split(256)])
+    def _told(self, learned: Learned, segments: int) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """What is noted of the student, and what the user must know of it."""
+        r2 = learned.whole.r2
+        notes = {"fidelity": r2, "unfaithful": r2 is not None and not r2 >= self.min_fidelity, "segments": segments}
+        scale = ["explainer.targets=log_odds"] if self.targets == "probability" else []
+        remedies = [*scale, "explainer.perturber.kept_share_max=0.95"]
+        doubts = () if r2 is None else self._doubts(r2, self.min_fidelity, segments, remedies)
+        return notes | learned.notes, doubts

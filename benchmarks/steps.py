@@ -1,0 +1,67 @@
+"""The steps of DAX-Mosaic on the default photograph as one picture: copies, map, average, region, what speaks against.
+
+Run: python -m benchmarks.steps PICTURE.webp
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from benchmarks.beside import write
+from benchmarks.common import make_task
+from dax_lightning.explainers.mosaic.average import averaged
+from dax_lightning.explainers.mosaic.beside import against
+from dax_lightning.explainers.mosaic.region import region_of
+from dax_lightning.explainers.mosaic.ridge import Ridge
+from dax_lightning.explainers.mosaic.signal import signal
+from dax_lightning.game.base import ask, game_of
+from dax_lightning.game.subsets import MIXED
+from dax_lightning.plots.canvas import GREY, NAMED, SIGNED, axes_at, show, style
+from dax_lightning.plots.maps import photograph
+from dax_lightning.segment.mosaic import Mosaic
+
+SIDE, GAP, TOP = 1.9, 0.08, 0.3  # inches
+Q, LAST = 1000, 100
+
+
+def main(picture: str) -> None:
+    task = make_task("black_box.crop=squash")
+    case, box, generator = task[0], task.black_box, torch.Generator().manual_seed(0)
+    mosaic = Mosaic()
+    levels = mosaic(case.x)
+    outlined, game = mosaic.outlined(case.x, levels), game_of(box, case.x, levels, MIXED)
+    answers = ask(game, MIXED, case.target, Q - LAST, generator)
+    said, student = signal(answers, "log_odds", True), Ridge(answers.kept, levels, answers.weight)
+    raw = student.fit(said.own if said.profile is None else said.profile).saliency
+    smooth = averaged(raw, outlined, 2)
+    region = region_of(smooth)
+    less = against(game, MIXED, case.target, LAST, region, outlined, "log_odds", generator)
+    copies, seen = [photograph(each)[::2, ::2] for each in game.copies(answers.kept[1:5])], photograph(case.x)
+    panels = {
+        "1 ask: four of 900 copies": np.concatenate([np.concatenate(copies[:2], 1), np.concatenate(copies[2:], 1)]),
+        "2 imitate: one ridge": _coloured(raw),
+        "3 average": _coloured(smooth),
+        "4 name: the region": np.where(region.numpy()[..., None], seen, 0.88 + 0.1 * seen.mean(2, keepdims=True)),
+        "5 doubt: speaks against": _coloured(less),
+    }
+    figure = Figure(figsize=(len(panels) * (SIDE + GAP) + GAP, TOP + SIDE + GAP))
+    for place, (title, pixels) in enumerate(panels.items()):
+        axes = axes_at(figure, GAP + place * (SIDE + GAP), TOP, SIDE, SIDE)
+        show(axes, pixels)
+        axes.set_title(title, loc="left", pad=4, **style(9.5, GREY))
+        if title.startswith("3"):
+            axes.contour(region.numpy().astype(float), levels=[0.5], colors=NAMED, linewidths=1.2)
+    print(write(figure, Path(picture)))
+
+
+def _coloured(saliency: torch.Tensor) -> np.ndarray:
+    most = saliency.abs().quantile(0.99).item() or 1.0
+    return colormaps[SIGNED](0.5 + saliency.numpy().clip(-most, most) / (2 * most))[..., :3]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
