@@ -5,8 +5,9 @@ import hashlib
 import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, overload
@@ -55,6 +56,7 @@ class Explainer(ABC):
         kinds: the kinds of input that it takes.
         needs_gradients: whether a black box that can only be queried is refused.
         deterministic: whether the seed changes nothing.
+        draws_globally: whether it may draw from global random numbers; its explanations can't be made side by side then.
         budget: most rows the black box may be asked for one explanation; ``None``: as many as the method takes. Set by
             :meth:`again`.
     """
@@ -63,6 +65,7 @@ class Explainer(ABC):
     kinds: ClassVar[tuple[str, ...]] = KINDS
     needs_gradients: ClassVar[bool] = False
     deterministic: ClassVar[bool] = False
+    draws_globally: ClassVar[bool] = True
 
     def __init__(self, black_box: BlackBox, seed: int = 0):
         if black_box.input.kind not in self.kinds:
@@ -97,6 +100,9 @@ class Explainer(ABC):
                 such target.
             BudgetExceeded: the method needs more rows than ``budget``.
         """
+        return self._of_any(x, target, segments)
+
+    def _of_any(self, x: Any, target: Target | None, segments: Any, seeded: bool = True) -> Explanation:
         view, sound = self.black_box.input, None
         if isinstance(x, str | Path):
             sound = view.record(Path(x))
@@ -104,10 +110,12 @@ class Explainer(ABC):
             x = view.of_sound(sound)
         elif not isinstance(x, Tensor):
             x = view.prepare(x)
-        return self._counted(x, target, segments, 0, sound)
+        return self._counted(x, target, segments, 0, sound, seeded)
 
-    def _counted(self, x: Tensor, target: Target | None, segments: Any, before: int, sound: Sound | None) -> Explanation:
-        """As :meth:`explain`; ``before`` rows found the target, and count too."""
+    def _counted(
+        self, x: Tensor, target: Target | None, segments: Any, before: int, sound: Sound | None, seeded: bool = True
+    ) -> Explanation:
+        """As :meth:`explain`; ``before`` rows found the target, and count too. Threads side by side can't have global seeds."""
         self.black_box.input.check(x)
         x = x.detach().float().cpu()
         self._check_budget(x, rows_before=before + int(target is None))
@@ -115,7 +123,8 @@ class Explainer(ABC):
         start = time.perf_counter()
         seed = seed_of(self.seed, x)
         limit = None if self.budget is None else self.budget - before
-        with box.budget(limit) as asked, _seeded(seed), torch.inference_mode(False), torch.enable_grad():
+        seeds = _seeded(seed) if seeded else nullcontext()
+        with box.budget(limit) as asked, seeds, torch.inference_mode(False), torch.enable_grad():
             wanted = self._target(x, target)
             generator = torch.Generator().manual_seed(seed)
             found = self._explain(x.clone(), wanted, generator, None if segments is None else consecutive(segments, x))
@@ -141,6 +150,59 @@ class Explainer(ABC):
             hertz=box.input.hertz,
             method=self.name,
         )
+
+    def explain_many(
+        self,
+        inputs: Sequence[Any] | Tensor | np.ndarray,
+        target: Targets = None,
+        workers: int = 2,
+        done: Callable[[int, Explanation], None] | None = None,
+    ) -> list[Explanation]:
+        """The explanations of several inputs, the same as one by one.
+
+        While the black box answers for one, the copies of another are made and a third one's map is computed. That pays where the
+        black box leaves processors idle, as on a GPU or behind a wire. The first error ends it; what was finished before was
+        handed to ``done``. Methods that draw from Python's, NumPy's or torch's global random numbers go one by one.
+
+        Args:
+            inputs: each as in :meth:`explain`.
+            target: one for all, or one for each; see :meth:`attribute`.
+            workers: explanations in work at a time, 1 or more.
+            done: called with the place and the explanation of each that is finished, in any order.
+
+        Raises:
+            InputError: see :meth:`explain`; or ``workers`` is under 1.
+
+        Example:
+            >>> from dax_lightning.black_box import from_function
+            >>> from dax_lightning.explainers.mosaic import MosaicDax
+            >>> box = from_function(lambda rows: rows[:, :2, :16, :16].mean((2, 3)), size=(32, 32), multi_label=True)
+            >>> made = MosaicDax(box, q=60).explain_many(torch.rand(3, 3, 32, 32), target=0)
+            >>> [one.queries for one in made]
+            [60, 60, 60]
+        """
+        workers = whole("workers", workers)
+        if workers < 1:
+            raise InputError(f"workers={workers}: wanted 1 or more")
+        targets = _targets(target, len(inputs))
+
+        alone = workers == 1 or self.draws_globally
+
+        def one(place: int) -> Explanation:
+            made = self._of_any(inputs[place], targets[place], None, seeded=alone)
+            if done is not None:
+                done(place, made)
+            return made
+
+        if alone:
+            return [one(place) for place in range(len(inputs))]
+        with ThreadPoolExecutor(workers) as pool:
+            waiting = [pool.submit(one, place) for place in range(len(inputs))]
+            try:
+                return [each.result() for each in waiting]
+            finally:
+                for each in waiting:
+                    each.cancel()
 
     def explain_case(self, case: Case, target: int | None = None) -> Explanation:
         """The explanation of a case; with its own partition where the segmenter is ``case``.

@@ -22,6 +22,8 @@ EXPLAINERS = sorted(path.stem for path in (ROOT / "conf" / "explainer").glob("*.
 SETTINGS = ["segmenter=grid", "segmenter.rows=4", "segmenter.columns=4", "perturber.fill=zeros", "q=200", "trainer.max_epochs=6"]
 OWN = {  # those that have a perturber or training of their own
     "dax": ["explainer.perturber.fill=zeros"],
+    "dax_paper": ["loss=v2"],
+    "dame": ["loss=v2"],
     "lime_mosaic": ["explainer.perturber.fill=zeros"],
     "rise_mosaic": ["explainer.perturber.fill=zeros"],
     "ridge_mosaic": ["explainer.perturber.fill=zeros"],
@@ -242,3 +244,18 @@ def test_files_come_back_as_they_were(name, quarter_box, noisy_image, tmp_path):
 def test_the_list_is_found():
     assert {"dax", "random"} <= set(EXPLAINERS)
     assert Path(ROOT / "conf" / "explainer").is_dir()
+
+
+def test_many_are_explained_as_one_by_one(name, quarter_box):
+    """Side by side or not, the maps and the counts are the same, and the global random numbers go on as before."""
+    made = make(name, quarter_box)
+    inputs, finished = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)), {}
+    alone = [made.explain(x, target=0) for x in inputs]
+    before = torch.random.get_rng_state(), numpy_state().copy()
+    many = made.explain_many(inputs, target=[0, 0, 0], workers=3, done=finished.__setitem__)
+    assert torch.equal(torch.random.get_rng_state(), before[0])
+    assert np.array_equal(numpy_state(), before[1])
+    for place, (one, other) in enumerate(zip(alone, many, strict=True)):
+        assert torch.equal(one.saliency, other.saliency)
+        assert one.queries == other.queries
+        assert finished[place] is other

@@ -73,6 +73,7 @@ class MosaicDax(SegmentExplainer):
 
     name: ClassVar[str] = "dax"
     fill_setting: ClassVar[str] = "explainer.perturber.fill"
+    draws_globally: ClassVar[bool] = False
 
     def __init__(
         self,
