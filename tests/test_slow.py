@@ -1,11 +1,14 @@
 """What takes minutes on the real black box: ``make test-slow``."""
 
+import subprocess
+
 import pandas as pd
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
+from benchmarks import bench
 from dax_lightning import MosaicDax, Photo, lite0
 from dax_lightning.explainers.base import Explainer, Found
 from dax_lightning.metrics.localisation import pointing, top_share
@@ -32,7 +35,9 @@ def test_the_default_map_lies_on_the_cat(seed):
     assert not made.warnings
     assert pointing(made.saliency, truth) > 0.9
     assert top_share(made.saliency, truth) > 0.8
-    assert top_share(1 - made.saliency, truth) < 0.75  # what the mask leaves out is not the cat
+    assert top_share(-made.saliency, truth) < 0.75  # what counts least is not the cat
+    assert made.region is not None
+    assert truth[made.region].float().mean() > 0.9
 
 
 class Oracle(Explainer):
@@ -83,3 +88,19 @@ def test_the_harness_finds_the_truth_on_drawings(on_drawings):
     for name in set(on_drawings) - {"iou_wrong_label"}:  # there a map at random is at chance, and low is good
         ordered = on_drawings[name].dropna().sort_values(ascending=name not in LOWER)
         assert ordered["random"] == ordered.iloc[0], f"{name}: {ordered.index[0]} is under random"
+
+
+def test_the_benchmark_times_all_methods_side_by_side(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["bench", "60", "--rounds", "1"])
+    bench.main()
+    lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    ratios = {line[0].strip("| "): float(line[1]) for line in lines if line[1].replace(".", "").isdigit()}
+    assert {"LIME", "lime", "captum Lime", "DAX V1", "DAX-Mosaic", "the model"} <= set(ratios)
+    assert all(0.8 < ratios[name] < 50 for name in bench.OURS)
+    assert ratios["in all"] > ratios["the model"]
+
+
+def test_the_gpu_check_runs_without_a_gpu(tmp_path):
+    done = subprocess.run(["scripts/gpu_check.sh", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "| EfficientNet-Lite0 | 60 |" in done.stdout
+    assert (tmp_path / "gpu.md").read_text().count("\n|") >= 8
