@@ -54,11 +54,11 @@ class Command:
         with np.load(self.folder / "explanations" / f"{case}__dax.npz") as arrays:
             return arrays["saliency"]
 
-    def facts(self, case: str = "photo") -> dict:
+    def facts(self, case: str = "photo", name: str = "dax") -> dict:
         def no_such_json(literal: str) -> None:
             raise ValueError(f"{literal} is no JSON")
 
-        text = (self.folder / "explanations" / f"{case}__dax.json").read_text(encoding="utf-8")
+        text = (self.folder / "explanations" / f"{case}__{name}.json").read_text(encoding="utf-8")
         return json.loads(text, parse_constant=no_such_json)
 
 
@@ -236,7 +236,6 @@ def test_a_metric_that_fails_costs_no_other_case(run, album, monkeypatch):
         ("limit=0", "limit=0: it must be at least 1"),
         ("seed=null", "seed=None is null, wanted int"),
         ("budget=0", "budget=0: it must be at least 1"),
-        ("device=tpu", "device='tpu': wanted cpu, cuda"),
         (
             "segmenter=foo",
             "segmenter=foo is not known: choose one of case, .*grid, onsets, quickshift, sam, slic, tiles, time$",
@@ -282,7 +281,6 @@ def test_settings_refused_before_the_first_case(run, photo, arguments, told):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("q=15", "q=15 copies for 16 segments: wanted at least one a segment; try q=1000"),
         ("budget=40", "dax asks up to 40 rows and 1 row to find the top class, more than budget=40: raise budget or lower q"),
         ("target=3", "target=3 is no class of this black box: it has 3 classes, ids 0 to 2"),
         ("black_box.function=tests.functions.nans", "the model returned NaN or infinite scores: check its weights"),
@@ -302,6 +300,17 @@ def test_settings_that_fail_every_case(run, photo, arguments, told):
     (row,) = run.rows()
     assert row["status"] == "failed"
     assert re.search(told, row["error"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("device=tpu", "device='tpu': wanted cpu, cuda"),
+        ("q=15", "q=15 copies for 16 segments: wanted at least one a segment; try q=1000"),
+    ],
+)
+def test_settings_of_a_training_are_checked(run, photo, setting, told):
+    run.refused(told, photo, "loss=v2", setting, settings=PAPER)
 
 
 def test_a_module_that_does_not_fit_its_rows_is_one_line(run, photo):
@@ -409,6 +418,7 @@ def test_a_loss_of_the_papers_chooses_the_papers_dax(run, photo, chosen):
     assert run(photo, *chosen, settings=PAPER) == 0
     (row,) = run.rows()
     assert (row["explainer"], row["loss"], row["q"]) == ("dax_paper", "v1", "40")
+    assert (run.folder / "curves" / "photo__dax_paper.csv").is_file()
     assert run.err == ""
 
 
@@ -493,7 +503,6 @@ def test_files_of_a_run(whole_run, photo):
         "metrics.json",
         "report.html",
         "means.csv",
-        "curves/photo__dax.csv",
         "explanations/inputs/photo.png",
     }
     assert files == {*own, *made, *hydra}
@@ -533,8 +542,9 @@ def test_json_holds_what_makes_it_again(run, photo):
 
 
 def test_json_is_strict_even_where_nothing_could_be_measured(run, photo):
-    assert run(photo, "q=4", "segmenter.rows=1", "segmenter.columns=2") == 3  # one held-out copy has no variance
-    history = run.facts()["notes"]["history"]
+    few = ["q=4", "segmenter.rows=1", "segmenter.columns=2"]
+    assert run(photo, "loss=v2", *few, settings=PAPER) == 3  # one held-out copy has no variance
+    history = run.facts(name="dax_paper")["notes"]["history"]
     assert [epoch["fidelity"] for epoch in history] == [None, None]
 
 
@@ -603,7 +613,11 @@ def test_a_row_cut_off_is_made_again(run, album):
 
 @pytest.mark.parametrize(
     ("setting", "told"),
-    [("q=50", "q=40, now it is 50"), ("target=1", "target=None, now it is 1"), ("loss.lam3=0.1", "loss.lam3=0.0, now it is 0.1")],
+    [
+        ("q=50", "q=40, now it is 50"),
+        ("target=1", "target=None, now it is 1"),
+        ("explainer.parts=0.1", "explainer.parts=0.2, now it is 0.1"),
+    ],
 )
 def test_another_setting_wants_another_folder(run, photo, setting, told):
     assert run(photo) == 0
@@ -649,7 +663,7 @@ def test_an_experiment_resumes_in_its_folder(whole_run):
 
 
 def test_a_bad_job_leaves_the_others(run, photo):
-    run.refused("lam3=-1.0: .* 0 or more", "-m", photo, "loss.lam3=0.5,-1.0,0.1")
+    run.refused("parts=-1.0: .* 0 or more", "-m", photo, "explainer.parts=0.5,-1.0,0.1")
     with (run.folder / "summary.csv").open(newline="", encoding="utf-8") as file:
         assert [(row["job"], row["status"] == "failed") for row in csv.DictReader(file)] == [("0", False), ("2", False)]
     assert "job 1" in (run.folder / "report.html").read_text(encoding="utf-8")

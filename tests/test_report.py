@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
 from dax_lightning.errors import InputError
-from dax_lightning.plots.canvas import RED, axes_at, printable
+from dax_lightning.plots.canvas import NAMED, RED, SIGNED, axes_at, printable
 from dax_lightning.plots.curves import draw_curves, strip
 from dax_lightning.plots.maps import photograph, region, salient
 from dax_lightning.plots.panel import _map, draw_panel
@@ -110,6 +111,11 @@ def page(tmp_path_factory):
     return Page(write_report(make_run(tmp_path_factory.mktemp("run"))))
 
 
+def colour_at(share):
+    """The colour of signed maps at a share of their scale."""
+    return (np.array(colormaps[SIGNED](share)[:3]) * 255).round()
+
+
 def explained(saliency, **more):
     return Explanation(saliency, target=0, score=0.5, queries=10, seconds=1.0, **more)
 
@@ -145,6 +151,20 @@ def test_panel_depends_on_what_it_shows_and_on_nothing_else(tmp_path):
     assert not np.array_equal(first, drawn(tmp_path, x, explained(saliency.flip(0))))
     assert not np.array_equal(first, drawn(tmp_path, x, explained(saliency), truth=truth))
     assert len(drawn(tmp_path, x, explained(saliency), masks=[saliency] * 3)) > len(first)
+
+
+def test_panel_outlines_the_region_and_has_two_colours_about_zero(tmp_path):
+    x, saliency, region = torch.full((3, 8, 8), 0.5), torch.rand(8, 8), torch.zeros(8, 8).bool()
+    region[2:6, 2:6] = True
+    plain, named = (drawn(tmp_path, x, explained(saliency, region=where)) for where in (None, region))
+    yellow = (np.array(to_rgb(NAMED)) * 255).round()
+    assert ((named == yellow).all(-1)).sum() > 50
+    assert not (plain == yellow).all(-1).any()
+    signed = drawn(tmp_path, x, explained(saliency - 0.5))
+    assert len(np.unique(signed.reshape(-1, 3), axis=0)) > 10
+    assert not np.array_equal(signed, plain)  # its zero is white, red is above and blue below
+    low, high = (colour_at(end) for end in (0.0, 1.0))
+    assert [(np.abs(signed.astype(int) - end).max(-1) < 12).any() for end in (low, high)].count(True) >= 1
 
 
 @pytest.mark.parametrize("shape", [(1, 6, 9), (2, 6, 9), (4, 9, 3), (1, 5, 400), (1, 50), (3, 1, 1)])
