@@ -43,6 +43,18 @@ def test_a_tone_from_second_1_to_second_2_is_drawn_there_in_every_chart(kind):
         assert (edges[:-1][dark].min(), edges[1:][dark].max()) == pytest.approx((1, 2), abs=0.09)  # a window's half sees more
 
 
+def test_the_region_is_a_bar_in_place_of_the_threshold():
+    x, named = torch.randn(1, 20, 60), torch.zeros(20, 60).bool()
+    named[3, 20:40] = True
+    made = Explanation(torch.randn(20, 60), 0, 1.0, 1, 0.0, region=named, x=x, kind="spectrogram", step=0.05)
+    figure = Figure(figsize=(10, 9))
+    Recording(made, None).draw(figure, 0.0)
+    over_time = [axes for axes in figure.axes if axes.get_position().width > 0.5][-1]
+    assert "yellow bar: region" in over_time.get_title(loc="left")
+    assert len(over_time.lines) == 1
+    assert span(corners(over_time.collections[0])[:, 0]) == pytest.approx((0.975, 1.975))
+
+
 def corners(filled):
     return np.asarray(filled.get_paths()[0].vertices)
 

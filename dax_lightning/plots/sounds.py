@@ -12,9 +12,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dax_lightning.plots.canvas import GREY, INK, MAP, RED, RULE, axes_at, is_flat, stretch, style
+from dax_lightning.plots.canvas import GREY, INK, MAP, NAMED, RED, RULE, axes_at, is_flat, stretch, style
 from dax_lightning.plots.kinds import FOR, reach
-from dax_lightning.plots.maps import array, salient
+from dax_lightning.plots.maps import array, is_signed, salient
 from dax_lightning.types import Explanation
 
 _GROUND = "gray_r"  # of spectrograms: dark is loud, so that the map's colours stand out
@@ -64,7 +64,8 @@ class Recording:
                     _scale(figure, axes_at(figure, _LEFT + wide + 0.12, top, 0.12, _SPECTRUM), x[0])
                 top += _SPECTRUM + _BETWEEN
         axes = axes_at(figure, _LEFT, top, wide, _CHART)
-        over_time(axes, saliency, step, None if self.truth is None else array(self.truth))
+        named = self.explanation.region
+        over_time(axes, saliency, step, *(None if each is None else array(each) for each in (self.truth, named)))
         axes.set_xlim(0, end)
         axes.set_xlabel("seconds", labelpad=1, **style(8.5, GREY))
 
@@ -79,7 +80,7 @@ def spectrum(
     """
     picture = colormaps[_GROUND](stretch(x))[..., :3]
     if saliency is not None:
-        share = stretch(saliency)
+        share = stretch(np.maximum(saliency, 0) if is_signed(saliency) else saliency)
         strength = (0.05 + 0.6 * share)[..., None]
         picture = (1 - strength) * picture + strength * colormaps[MAP](share)[..., :3]
     axes.imshow(picture, aspect="auto", origin="lower", extent=(*_span(x.shape[1], step), 0, len(x)), interpolation="nearest")
@@ -97,8 +98,16 @@ def spectrum(
     axes.set_ylabel("Hz" if hertz else "band", **style(8.5, GREY))
 
 
-def over_time(axes: Axes, saliency: np.ndarray, step: float, truth: Bool[np.ndarray, "*space"] | None) -> None:
-    """Draw the map summed over frequency as a curve, the threshold mean + 1 std, and the truth as a band; a place is ``step`` s.
+def over_time(
+    axes: Axes,
+    saliency: np.ndarray,
+    step: float,
+    truth: Bool[np.ndarray, "*space"] | None,
+    named: Bool[np.ndarray, "*space"] | None = None,
+) -> None:
+    """Draw the map summed over frequency as a curve, and the truth as a band; a place is ``step`` s.
+
+    Where the method names a region, it is a bar below the curve; else the threshold mean + 1 std is a line.
 
     Example:
         >>> over_time(Figure().subplots(), np.eye(4), 0.1, np.array([True, False, False, False]))
@@ -114,6 +123,12 @@ def over_time(axes: Axes, saliency: np.ndarray, step: float, truth: Bool[np.ndar
     told = "Map over time" + (", summed over frequency" if saliency.ndim == 2 else "")
     if is_flat(curve):
         told += ": flat, the same everywhere"
+    elif named is not None:
+        here = named.reshape(-1, named.shape[-1]).any(0)
+        axes.broken_barh(
+            _runs(np.atleast_1d(here), step), (0, 0.06), transform=axes.get_xaxis_transform(), color=NAMED, linewidth=0
+        )
+        told += " (yellow bar: region" + ("; band: truth)" if truth is not None and truth.any() else ")")
     else:
         axes.axhline(threshold, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
         told += " (dashed: mean + 1 std" + ("; band: truth)" if truth is not None and truth.any() else ")")
