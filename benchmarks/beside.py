@@ -38,11 +38,18 @@ def draw(seen: np.ndarray, made: dict[str, Explanation], target: str) -> Figure:
     show(axes_at(figure, GAP, TOP, SIDE, SIDE), seen)
     _title(figure, 0, "Photograph", f"answer: {target}")
     left, low = GAP / figure.get_figwidth(), 1 - (TOP + SIDE + 0.3) / figure.get_figheight()
-    figure.text(left, low, "Above: the map.\nBelow: the region it names\n(above mean + 1 std).", va="top", **style(10, GREY))
+    figure.text(
+        left,
+        low,
+        "Above: the map.\nBelow: the region it names\n(LIME, SHAP, RISE: above mean + 1 std).",
+        va="top",
+        **style(10, GREY),
+    )
     for place, (name, explanation) in enumerate(made.items(), 1):
         saliency = explanation.saliency.numpy().astype(float)
         hot = colormaps["inferno"](stretch(saliency))[..., :3]
-        shown = region(saliency)[0][..., None]
+        named = None if explanation.region is None else explanation.region.numpy()
+        shown = region(saliency, named)[0][..., None]
         x = GAP + place * (SIDE + GAP)
         show(axes_at(figure, x, TOP, SIDE, SIDE), 0.35 * seen + 0.65 * hot)
         show(axes_at(figure, x, TOP + SIDE + GAP, SIDE, SIDE), np.where(shown, seen, 0.88 + 0.1 * seen.mean(2, keepdims=True)))

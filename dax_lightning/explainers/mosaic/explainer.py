@@ -39,15 +39,15 @@ class MosaicDax(SegmentExplainer):
     """DAX-Mosaic: a student imitates the answers to copies of many partitions, and what it lets through is the map.
 
     1. Each copy loses segments of one of several partitions (``mosaic``), and the black box answers it.
-    2. The student, one ridge regression on all copies, learns what all classes say of the target; or the target's own answer,
+    2. The student is one ridge regression on all copies. It learns what all classes say of the target, or the target's own answer
        where it foretells that better (:func:`~dax_lightning.explainers.mosaic.signal.signal`).
     3. Its map is averaged within segments and outlines.
     4. Places that count for at least three quarters of a typical one are the region.
     5. The last copies keep the region, and tell what beside it speaks against the target.
 
-    The map is in log-odds of the target: its mean over a region, times the region's share of the input, is what keeping the
-    region adds. 0 is neutral, positive speaks for the target, negative against it. ``notes`` hold ``fidelity`` (the student's R²
-    on copies that it didn't see), ``profile`` (were all classes learned) and ``profile_correlation``.
+    The map is in log-odds of the target. Its mean over a region, times the region's share of the input, is what the region adds.
+    0 is neutral, positive speaks for the target, negative against it. ``notes`` hold ``fidelity``, the student's R² on copies
+    that it didn't see. ``profile`` tells whether all classes were learned.
 
     Args:
         black_box: what is explained.

@@ -62,8 +62,8 @@ def signal(answers: Answers, space: TargetSpace, profiled: bool) -> Signal:
 def profile_of(answers: Answers) -> Float[Tensor, " n"] | None:
     """What all classes together say of the target, for each copy.
 
-    Each class's log-probability, minus the mean over all classes, is standardised over the copies, weighted by its correlation
-    with the target's log-odds, and summed: one step of a power iteration from the target towards the strongest common component.
+    Each class's log-probability, minus the mean over all classes, is standardised over the copies. It is weighted by its
+    correlation with the target's log-odds, and summed: one step of a power iteration towards the strongest common component.
     What the target shares with many classes stays, its own noise counts little.
 
     Returns:
