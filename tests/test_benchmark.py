@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+from dax_lightning.black_box import BlackBox
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.masking.rise import Rise
 from dax_lightning.explainers.random import Random
@@ -68,6 +69,25 @@ def test_explainers_of_a_case_share_answers_and_rows_tell_what_each_needs_alone(
     }
     assert box.seen == 2 * (100 + 1 + 99)  # LIME's copies once, the input alone for RISE and random, RISE's masks
     assert float(rows["a", "lime_log_odds"]["seconds_black_box"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("names", "metrics", "shared"),
+    [(["lime"], {"iou": IoU()}, False), (["lime"], {"wrong": IoUWrongLabel()}, True), (["lime", "rise"], {"iou": IoU()}, True)],
+)
+def test_rows_are_hashed_only_where_an_answer_may_be_wanted_twice(tmp_path, monkeypatch, names, metrics, shared):
+    box, seen = QuarterBox(), []
+    monkeypatch.setattr(BlackBox, "_remembered", _counting(BlackBox._remembered, seen))
+    run(tmp_path, box, explainers_of(box, *names), **metrics)
+    assert bool(seen) == shared
+
+
+def _counting(method, seen):
+    def counted(self, x, bank):
+        seen.append(len(x))
+        return method(self, x, bank)
+
+    return counted
 
 
 def test_what_metrics_ask_is_counted_apart(tmp_path):

@@ -136,8 +136,11 @@ class Benchmark:
     def _case(self, index: int, key: str, names: list[str], places: "_Places") -> None:
         made: Case | Exception = self._made(index, key)
         box = self.task.black_box
+        again = len(names) > 1 or any(metric.needs_explainer for metric in self.metrics.values())
         with ExitStack() as banks:
-            for bank in (box.bank(), *(metric.bank(box) for metric in self.metrics.values())):
+            if again:  # else no answer is wanted twice, and no row need be hashed
+                banks.enter_context(box.bank())
+            for bank in (metric.bank(box) for metric in self.metrics.values()):
                 banks.enter_context(bank)
             for name in names:
                 self._rows.add(self._row(made, key, name))

@@ -46,8 +46,7 @@ class MosaicDax(SegmentExplainer):
     5. The last copies keep the region, and tell what beside it speaks against the target.
 
     The map is in log-odds of the target. Its mean over a region, times the region's share of the input, is what the region adds.
-    0 is neutral, positive speaks for the target, negative against it. ``notes`` hold ``fidelity``, the student's R² on copies
-    that it didn't see. ``profile`` tells whether all classes were learned.
+    0 is neutral, positive speaks for the target, negative against it. ``notes["fidelity"]`` is the student's R² on other copies.
 
     Args:
         black_box: what is explained.
