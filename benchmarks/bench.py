@@ -177,14 +177,14 @@ def _seconds(run: Callable[[int], Any], q: int) -> float:
 def memory(engine: str, name: str, q: int) -> float:
     """MB over the loaded model at the peak; in this process nothing else ran."""
     box, case = setting(engine)
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = _status(_PEAK)
     methods(box, case)[name](q)
     return (_status(_PEAK) - before) / 1024
 
 
 def _status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(key))
 
 

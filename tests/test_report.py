@@ -211,8 +211,15 @@ def test_salient_region_is_above_mean_plus_one_std():
 def test_map_has_a_bar_with_its_real_values():
     figure = Figure()
     axes, bar = axes_at(figure, 0, 0, 1, 1), axes_at(figure, 2, 0, 1, 1)
+    _map(figure, axes, bar, np.array([[0.003, 0.02], [np.nan, 0.01]]))
+    assert bar.get_ylim() == pytest.approx((0.003, 0.02))
+
+
+def test_zero_is_in_the_middle_of_a_signed_maps_bar():
+    figure = Figure()
+    axes, bar = axes_at(figure, 0, 0, 1, 1), axes_at(figure, 2, 0, 1, 1)
     _map(figure, axes, bar, np.array([[-0.003, 0.02], [np.nan, 0.0]]))
-    assert bar.get_ylim() == pytest.approx((-0.003, 0.02))
+    assert bar.get_ylim() == pytest.approx((-0.02, 0.02))
 
 
 def test_photograph_keeps_colours_and_averages_other_channels():
