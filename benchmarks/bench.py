@@ -48,7 +48,7 @@ STEPS = {  # function → what it does
     "_partitions": "partitions and outlines",
     "copies": "painting copies",
     "_asked": "the model",
-    "_learned": "profile and ridge",
+    "_imitate": "profile and ridge",
     "averaged": "averages",
     "region_of": "region",
 }
@@ -153,7 +153,7 @@ def times(engine: str, counts: list[int], rounds: int) -> dict[str, dict[int, fl
     box, case = setting(engine)
     ratios: dict[str, dict[int, float]] = {}
     for run in methods(box, case).values():
-        run(60)  # what is imported at the first call isn't counted
+        run(100)  # what is imported at the first call isn't counted
     for q in counts:
         taken: dict[str, list[float]] = {}
         for number in range(rounds):

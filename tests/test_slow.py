@@ -91,7 +91,7 @@ def test_the_harness_finds_the_truth_on_drawings(on_drawings):
 
 
 def test_the_benchmark_times_all_methods_side_by_side(capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["bench", "60", "--rounds", "1"])
+    monkeypatch.setattr("sys.argv", ["bench", "100", "--rounds", "1"])
     bench.main()
     lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     ratios = {line[0].strip("| "): float(line[1]) for line in lines if line[1].replace(".", "").isdigit()}
