@@ -41,7 +41,7 @@ def draw(seen: np.ndarray, made: dict[str, Explanation], target: str) -> Figure:
     figure.text(
         left,
         low,
-        "Above: the map.\nBelow: the region it names\n(LIME, SHAP, RISE: above mean + 1 std).",
+        "Above: the map.\nBelow: the region it names\n(LIME, SHAP, RISE:\nabove mean + 1 std).",
         va="top",
         **style(10, GREY),
     )
