@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,10 @@ THEIRS |= {"Partition": ("shap Partition",)}
 STEPS = {  # function → what it does
     "_partitions": "partitions and outlines",
     "copies": "painting copies",
-    "_asked": "the model",
     "_imitate": "profile and ridge",
     "averaged": "averages",
     "region_of": "region",
 }
-_PEAK = "VmHWM"  # of /proc/self/status: the most memory that was resident; 5 in clear_refs sets it to what is
 
 
 def methods(box: BlackBox, case: Case) -> dict[str, Callable[[int], Any]]:
@@ -124,13 +123,8 @@ def _xaitk(box: BlackBox, case: Case, q: int) -> Any:
             return [str(number) for number in range(1000)]
 
         def classify_images(self, img_iter: Iterable[np.ndarray]) -> Any:
-            labels, batch = self.get_labels(), []
-            for image in img_iter:
-                batch.append(image)
-                if len(batch) == box.batch_size:
-                    yield from (dict(zip(labels, row, strict=True)) for row in _answers(box, np.stack(batch) / 255))
-                    batch = []
-            if batch:
+            labels, images = self.get_labels(), iter(img_iter)
+            while batch := list(islice(images, box.batch_size)):
                 yield from (dict(zip(labels, row, strict=True)) for row in _answers(box, np.stack(batch) / 255))
 
         def get_config(self) -> dict[str, Any]:
@@ -178,14 +172,15 @@ def memory(engine: str, name: str, q: int) -> float:
     """MB over the loaded model at the peak; in this process nothing else ran."""
     box, case = setting(engine)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = _status(_PEAK)
+    before = _peak()
     methods(box, case)[name](q)
-    return (_status(_PEAK) - before) / 1024
+    return (_peak() - before) / 1024
 
 
-def _status(key: str) -> int:
+def _peak() -> int:
+    """The most memory that was resident, in KiB; 5 in ``clear_refs`` sets it to what is."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key))
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 def _memory_of(engine: str, name: str, q: int) -> float:
@@ -205,8 +200,7 @@ def profile(engine: str, q: int) -> dict[str, float]:
     for (_, _, function), (_, _, _, seconds, _) in found.stats.items():
         if function in STEPS:
             spent[STEPS[function]] += seconds
-    spent["the model"] = made.seconds_black_box
-    return {**spent, "in all": made.seconds}
+    return {**spent, "the model": made.seconds_black_box, "in all": made.seconds}
 
 
 def main() -> None:

@@ -37,10 +37,7 @@ def measure(crop: str, seed: int) -> float:
     numbers = [share, truth.float().mean().item(), pointing(made.saliency, truth), iou(made.saliency, truth, k=0.0)]
     print(f"| {crop} | {seed} | {' | '.join(f'{v:.3f}' for v in numbers)} | {made.notes['fidelity']:.2f} |", flush=True)
     picture = Path("outputs", f"cat_{crop}_{seed}.png")
-    masks = None if made.epochs is None else list(made.epochs)
-    draw_panel(
-        case.x, made, picture, target_name=box.class_name(case.target), title=f"cat, seed {seed}", truth=truth, masks=masks
-    )
+    draw_panel(case.x, made, picture, target_name=box.class_name(case.target), title=f"cat, seed {seed}", truth=truth)
     return share
 
 

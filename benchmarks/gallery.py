@@ -1,4 +1,4 @@
-"""DAX-Mosaic on photographs that come with scikit-image, one row each: the photograph, the map over it with the region's outline.
+"""DAX-Mosaic on photographs that come with scikit-image, a column each: photograph, and map with the region's outline.
 
 Run: python -m benchmarks.gallery PICTURE.webp
 """
@@ -6,7 +6,9 @@ Run: python -m benchmarks.gallery PICTURE.webp
 import sys
 from pathlib import Path
 
+import numpy as np
 import skimage.data
+import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
@@ -31,14 +33,18 @@ def main(picture: str) -> None:
         axes = axes_at(figure, left, TOP, SIDE, SIDE)
         show(axes, seen)
         axes.set_title(f"{box.class_name(made.target)[:22]} {made.score:.2f}", loc="left", pad=4, **style(9, GREY))
-        most = made.saliency.abs().max().item() or 1.0
-        coloured = colormaps[SIGNED](0.5 + made.saliency.numpy() / (2 * most))[..., :3]
         below = axes_at(figure, left, TOP + SIDE + GAP, SIDE, SIDE)
-        show(below, 0.4 * seen.mean(2, keepdims=True) + 0.6 * coloured)
+        show(below, 0.4 * seen.mean(2, keepdims=True) + 0.6 * coloured(made.saliency))
         if made.region is not None and made.region.any():
             below.contour(made.region.numpy().astype(float), levels=[0.5], colors=NAMED, linewidths=1.4)
         print(name, box.class_name(made.target), f"{made.score:.3f}", f"fidelity {made.notes['fidelity']:.2f}", made.warnings)
     print(write(figure, Path(picture)))
+
+
+def coloured(saliency: torch.Tensor, brightest: float = 1.0) -> np.ndarray:
+    """A map in two colours about zero; what lies over this quantile of its size has the strongest."""
+    most = saliency.abs().quantile(brightest).item() or 1.0
+    return colormaps[SIGNED](0.5 + saliency.numpy().clip(-most, most) / (2 * most))[..., :3]
 
 
 if __name__ == "__main__":

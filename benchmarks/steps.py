@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from benchmarks.beside import write
 from benchmarks.common import make_task
+from benchmarks.gallery import coloured
 from dax_lightning.explainers.mosaic.average import averaged
 from dax_lightning.explainers.mosaic.beside import against
 from dax_lightning.explainers.mosaic.region import region_of
@@ -20,12 +20,13 @@ from dax_lightning.explainers.mosaic.ridge import Ridge
 from dax_lightning.explainers.mosaic.signal import signal
 from dax_lightning.game.base import ask, game_of
 from dax_lightning.game.subsets import MIXED
-from dax_lightning.plots.canvas import GREY, NAMED, SIGNED, axes_at, show, style
+from dax_lightning.plots.canvas import GREY, NAMED, axes_at, show, style
 from dax_lightning.plots.maps import photograph
 from dax_lightning.segment.mosaic import Mosaic
 
 SIDE, GAP, TOP = 1.9, 0.08, 0.3  # inches
 Q, LAST = 1000, 100
+_BRIGHTEST = 0.99  # of a map's values: the student's own has few that are far larger than the others
 
 
 def main(picture: str) -> None:
@@ -43,10 +44,10 @@ def main(picture: str) -> None:
     copies, seen = [photograph(each)[::2, ::2] for each in game.copies(answers.kept[1:5])], photograph(case.x)
     panels = {
         "1 ask: four of 900 copies": np.concatenate([np.concatenate(copies[:2], 1), np.concatenate(copies[2:], 1)]),
-        "2 imitate: one ridge": _coloured(raw),
-        "3 average": _coloured(smooth),
+        "2 imitate: one ridge": coloured(raw, _BRIGHTEST),
+        "3 average": coloured(smooth, _BRIGHTEST),
         "4 name: the region": np.where(region.numpy()[..., None], seen, 0.88 + 0.1 * seen.mean(2, keepdims=True)),
-        "5 doubt: speaks against": _coloured(less),
+        "5 doubt: speaks against": coloured(less, _BRIGHTEST),
     }
     figure = Figure(figsize=(len(panels) * (SIDE + GAP) + GAP, TOP + SIDE + GAP))
     for place, (title, pixels) in enumerate(panels.items()):
@@ -56,11 +57,6 @@ def main(picture: str) -> None:
         if title.startswith("3"):
             axes.contour(region.numpy().astype(float), levels=[0.5], colors=NAMED, linewidths=1.2)
     print(write(figure, Path(picture)))
-
-
-def _coloured(saliency: torch.Tensor) -> np.ndarray:
-    most = saliency.abs().quantile(0.99).item() or 1.0
-    return colormaps[SIGNED](0.5 + saliency.numpy().clip(-most, most) / (2 * most))[..., :3]
 
 
 if __name__ == "__main__":

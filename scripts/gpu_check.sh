@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that wants a GPU, as one command of under 8 minutes: the tests that use one, explanations a second, explain_many.
-# Without a GPU it runs on the CPU with small sizes (SMALL=1), which tests the script and says nothing about a GPU.
+# Without a GPU it runs on the CPU with small sizes, which tests the script and says nothing about a GPU.
 # Run: scripts/gpu_check.sh [FOLDER for its output, outputs/gpu_check]
 set -euo pipefail
 cd "$(dirname "$0")/.."
