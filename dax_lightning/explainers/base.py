@@ -264,8 +264,7 @@ class Explainer(ABC):
         return self._attribute(inputs, target)
 
     def _attribute(self, inputs: Tensor, target: Targets) -> Tensor:
-        targets = _targets(target, len(inputs))
-        maps = [self.explain(x, t).saliency for x, t in zip(inputs, targets, strict=True)]
+        maps = [made.saliency for made in self.explain_many(inputs, target, workers=1)]
         return torch.stack(maps).to(inputs.device).unsqueeze(1).expand(inputs.shape).clone()
 
     def _check_budget(self, x: Tensor, rows_before: int) -> None:

@@ -34,7 +34,7 @@ def overlay(picture: Float[np.ndarray, "h w 3"], saliency: Float[np.ndarray, "h 
         (2, 2, 3)
     """
     grey = picture.mean(-1, keepdims=True)
-    share = stretch(np.maximum(saliency, 0) if is_signed(saliency) else saliency)
+    share = displayed(saliency)
     strength = (0.1 + 0.55 * share)[..., None]
     return (1 - strength) * grey + strength * colormaps[MAP](share)[..., :3]
 
@@ -72,6 +72,16 @@ def region(
     if where.mean() < _NOTHING:
         (where, threshold), above = salient(saliency, 0), "its mean (mean + 1 std is above all)"
     return where, f"Salient region: above {above}\n= {threshold:.3g}, {where.mean():.0%} of the area"
+
+
+def displayed(saliency: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Scale a map to [0, 1] for display; of a map with both signs, what is positive.
+
+    Example:
+        >>> displayed(np.array([[-1.0, 0.0, 2.0]])).tolist()
+        [[0.0, 0.0, 1.0]]
+    """
+    return stretch(np.maximum(saliency, 0) if is_signed(saliency) else saliency)
 
 
 def is_signed(saliency: Float[np.ndarray, "h w"]) -> bool:

@@ -165,10 +165,10 @@ class _Columns:
             "Input, as the model sees it" + (" (outline: truth)" if known else ""),
             _units(saliency),
         ]
-        drawn = named is not None and bool(named.any())
-        if named is not None and drawn:
+        outlined = named is not None and bool(named.any())
+        if named is not None and outlined:
             _outline(places[2], named, NAMED)
-        captions += ["Overlay, map scaled for display only" + ("\n(yellow outline: the region)" if drawn else ""), told]
+        captions += ["Overlay, map scaled for display only" + ("\n(yellow outline: the region)" if outlined else ""), told]
         for axes, caption in zip(places, captions, strict=True):
             axes.annotate(
                 caption, (0, 0), (0, -5), "axes fraction", "offset points", va="top", linespacing=1.3, **style(9.2, GREY)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dax_lightning.plots.canvas import GREY, INK, MAP, NAMED, RED, RULE, axes_at, is_flat, stretch, style
 from dax_lightning.plots.kinds import FOR, reach
-from dax_lightning.plots.maps import array, is_signed, salient
+from dax_lightning.plots.maps import array, displayed, salient
 from dax_lightning.types import Explanation
 
 _GROUND = "gray_r"  # of spectrograms: dark is loud, so that the map's colours stand out
@@ -80,7 +80,7 @@ def spectrum(
     """
     picture = colormaps[_GROUND](stretch(x))[..., :3]
     if saliency is not None:
-        share = stretch(np.maximum(saliency, 0) if is_signed(saliency) else saliency)
+        share = displayed(saliency)
         strength = (0.05 + 0.6 * share)[..., None]
         picture = (1 - strength) * picture + strength * colormaps[MAP](share)[..., :3]
     axes.imshow(picture, aspect="auto", origin="lower", extent=(*_span(x.shape[1], step), 0, len(x)), interpolation="nearest")
