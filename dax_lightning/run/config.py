@@ -287,9 +287,7 @@ def idle_settings(cfg: Any, nodes: Mapping[str, tuple[str, Any]], overrides: Seq
     """
     used = " ".join(str(OmegaConf.to_container(node, resolve=False)) for _, node in nodes.values())
     for part in ("mosaic", "mosaics", "loss", "losses", "training"):
-        if part in cfg and (
-            f"${{{part}}}" in used if part == "training" else _refers(used, part)
-        ):  # DAX-Mosaic takes parts of it
+        if part in cfg and _refers(used, part):
             used += str(OmegaConf.to_container(cfg[part], resolve=False))
     lines = []
     for override in overrides:
