@@ -47,6 +47,10 @@ class BudgetExceeded(InputError):
     """An explanation asked the black box for more rows than ``budget`` allows."""
 
 
+class StoreError(InputError):
+    """The store of answers can't be read or written: the run ends, and what was stored is kept."""
+
+
 class ModelError(InputError):
     """The black box gave something that is not a table of class scores, such as NaN or a wrong shape."""
 

@@ -508,7 +508,7 @@ def test_files_of_a_run(whole_run, photo):
     assert files == {*own, *made, *hydra}
     (row,) = whole_run.rows()
     wanted = (
-        "task,case,explainer,black_box,loss,segmenter,seed,q,target,target_name,score,queries,metric_queries,seconds,"
+        "task,case,explainer,black_box,loss,segmenter,seed,q,target,target_name,score,queries,asked,metric_queries,seconds,"
         "seconds_black_box,peak_mb,status"
     )
     assert ",".join(row).startswith(f"{wanted},error,fidelity,")

@@ -3,22 +3,26 @@
 import hashlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, get_args, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dax_lightning.black_box.answers import Declared, Outputs, Reach, table_of, wrong_shape
+from dax_lightning.black_box.store import Store
 from dax_lightning.black_box.targets import find_target
 from dax_lightning.errors import BudgetExceeded, InputError, ModelError
 from dax_lightning.inputs.base import Input
 
 _UNPICKLED = ("_lock", "_here")
+_SAME = 1e-3  # how far a model's answer to its probe row may move, by another machine or another number of threads
+_PROBE = 8000  # length of the probe row on an axis of any length
 
 
 @runtime_checkable
@@ -47,6 +51,18 @@ class Model(Protocol):
 
 
 @runtime_checkable
+class WireModel(Model, Protocol):
+    """A model that is asked over a wire, maybe more than once for one batch.
+
+    Attributes:
+        spend: called with the number of rows before each request, tries again included; the black box sets it. What it raises
+            ends the call.
+    """
+
+    spend: Callable[[int], None]
+
+
+@runtime_checkable
 class OpenModel(Model, Protocol):
     """A model that can be looked into."""
 
@@ -67,25 +83,32 @@ class Meter:
 
     Attributes:
         limit: most rows; ``None``: no limit.
+        until: when the time is over, as :func:`time.perf_counter` tells it; ``None``: never.
         queries: rows answered.
+        asked: rows that the model was asked: without those that bank and store knew, with those that were asked again.
         seconds: in the model.
-        seconds_saved: by the bank.
+        seconds_saved: by the bank and the store.
         scores: the reach of the model's own scores.
         lowest: each class's lowest probability; ``None`` before the first answer.
         highest: each class's highest.
+        stopped: why fewer rows were asked than wanted; empty: they weren't.
     """
 
     limit: int | None = None
+    until: float | None = None
     queries: int = 0
+    asked: int = 0
     seconds: float = 0.0
     seconds_saved: float = 0.0
     scores: Reach = field(default_factory=Reach)
     lowest: Float[Tensor, " k"] | None = None
     highest: Float[Tensor, " k"] | None = None
+    stopped: str = ""
 
-    def add(self, queries: int = 0, seconds: float = 0.0, saved: float = 0.0) -> None:
+    def add(self, queries: int = 0, asked: int = 0, seconds: float = 0.0, saved: float = 0.0) -> None:
         """Count."""
         self.queries += queries
+        self.asked += asked
         self.seconds += seconds
         self.seconds_saved += saved
 
@@ -125,9 +148,12 @@ class BlackBox:
         batch_size: rows in one call of the model.
 
     Attributes:
-        queries: rows answered so far, those from the bank among them.
-        seconds: wall-clock seconds spent in the model so far; an answer from the bank counts what it took when it was asked.
-        seconds_saved: seconds saved by the bank, net of hashing.
+        queries: rows answered so far, those from the bank and the store among them.
+        asked: rows that the model was asked so far.
+        seconds: wall-clock seconds spent in the model so far; what bank or store knew counts what it took when it was asked.
+        seconds_saved: seconds saved by the bank and the store, net of hashing.
+        behind_wire: whether the model is asked over a wire.
+        store: answers on disk; see :meth:`keep`.
         classes: class names in the order of the probabilities; ``None`` when unknown.
         trained_on: keys of cases that the model was trained on, as far as is known; tasks leave them out.
         facts: what else is known of the training, such as the fold that was held out; tasks refuse what doesn't fit.
@@ -166,6 +192,11 @@ class BlackBox:
         self._banks = 0  # that are open
         self._columns: int | None = None
         self._promised: int | None = None  # a target that was accepted before the number of classes was known
+        self.behind_wire = isinstance(model, WireModel)
+        self._paying: list[Meter] = []  # of the thread whose rows the model answers now
+        self.store: Store | None = None
+        if isinstance(model, WireModel):
+            model.spend = self._spend
         self._lock, self._here = threading.RLock(), threading.local()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -180,13 +211,18 @@ class BlackBox:
         return self._total.queries
 
     @property
+    def asked(self) -> int:
+        """Rows that the model was asked so far."""
+        return self._total.asked
+
+    @property
     def seconds(self) -> float:
         """Seconds in the model so far."""
         return self._total.seconds
 
     @property
     def seconds_saved(self) -> float:
-        """Seconds saved by the bank so far."""
+        """Seconds saved by the bank and the store so far."""
         return self._total.seconds_saved
 
     @property
@@ -281,6 +317,8 @@ class BlackBox:
     def _check_limit(self, rows: int) -> None:
         if any(meter.limit is not None and meter.queries + rows > meter.limit for meter in self._meters):
             raise BudgetExceeded(f"the black box may not be asked {rows} more rows within this budget: raise budget= or lower q=")
+        if self.late:
+            raise BudgetExceeded("max_seconds is over, and this method has no map before its last row: raise it or lower q=")
 
     def _count(self, **spent: Any) -> None:
         with self._lock:
@@ -310,26 +348,102 @@ class BlackBox:
         """Count rows and seconds of a pass that is made around :meth:`__call__`, within the budget."""
         with self._lock:
             self._check_limit(rows)
-            self._count(queries=rows)
+            self._count(queries=rows, asked=rows)
         start = time.perf_counter()
         try:
             yield
         finally:
             self._count(seconds=time.perf_counter() - start)
 
-    @torch.no_grad()
     def _asked(self, x: Tensor) -> _Answer:
+        before = time.perf_counter()
+        table, seconds = self._fresh(x) if self.store is None else self._stored(x, self.store)
+        if self.store is not None:  # what it took beyond the model's own time, and what it saved
+            self._count(saved=seconds - (time.perf_counter() - before))
+        return _Answer(self._declared.probabilities(table), seconds, Reach.of(table))
+
+    def _stored(self, x: Tensor, store: Store) -> tuple[Tensor, float]:
+        """The scores and the seconds of rows that the store may know; only the others are asked, each once."""
+        keys = store.keys(self.fingerprint, x)
+        known = store.read(keys)
+        places = {key: place for place, key in enumerate(keys) if key not in known}
+        answers = {key: torch.from_numpy(one.scores.copy()) for key, one in known.items()}
+        seconds = float(sum(one.seconds for one in known.values()))
+        self._count(seconds=seconds)
+        if places:
+            fresh, spent = self._fresh(x[list(places.values())])
+            store.write(list(places), fresh, spent)
+            answers, seconds = answers | dict(zip(places, fresh, strict=True)), seconds + spent
+        return self._checked(torch.stack([answers[key] for key in keys])), seconds
+
+    @torch.no_grad()
+    def _fresh(self, x: Tensor) -> tuple[Tensor, float]:
+        """The model's own scores, and the seconds that they took."""
+        self._paying = list(self._meters)
+        if not self.behind_wire:
+            self._spend(len(x))
         start = time.perf_counter()
         try:
-            table = self._checked(table_of(self.model.scores(x.clone()), len(x)).cpu())
+            return self._checked(table_of(self.model.scores(x.clone()), len(x)).cpu()), time.perf_counter() - start
         except SystemExit as error:
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise  # the model ends the program at Ctrl-C
             raise ModelError(f"the model ended the program (SystemExit: {error}) on {len(x)} rows: it must answer") from error
         finally:
-            seconds = time.perf_counter() - start
-            self._count(seconds=seconds)
-        return _Answer(self._declared.probabilities(table), seconds, Reach.of(table))
+            self._count(seconds=time.perf_counter() - start)
+
+    def _spend(self, rows: int) -> None:
+        """Count rows that are about to be asked."""
+        if any(meter.limit is not None and meter.asked + rows > meter.limit for meter in self._paying):
+            raise BudgetExceeded(
+                f"the black box may not be asked {rows} more rows within this budget, tries again included: raise budget= or lower q="
+            )
+        for meter in (self._total, *self._paying):
+            meter.add(asked=rows)
+
+    def keep(self, store: Store | None) -> None:
+        """Answer from a store what it knows, and store every other answer before it is used.
+
+        A model behind a wire is asked one row of noise, once a call of this method. Where it answers otherwise than when the
+        store first met it, it was changed, and what is stored is no longer its own.
+
+        Args:
+            store: the store; ``None``: none.
+
+        Raises:
+            InputError: the model was changed under the same address.
+            StoreError: the store can't be read or written.
+
+        Example:
+            >>> import tempfile
+            >>> from dax_lightning.black_box import Store, from_function
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     box = from_function(lambda rows: rows.mean((2, 3)), size=(2, 2), multi_label=True)
+            ...     box.keep(Store(folder))
+            ...     _ = box(torch.ones(1, 3, 2, 2)), box(torch.ones(1, 3, 2, 2))
+            ...     box.queries, box.asked
+            (2, 1)
+        """
+        if store is not None and self.behind_wire:
+            self._recognise(store)
+        self.store = store
+
+    def _recognise(self, store: Store) -> None:
+        shape = [side or _PROBE for side in self.input.shape]
+        noise = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0))
+        with self._lock:
+            self._count(queries=1)
+            now = self._fresh(self.input.low + (self.input.high - self.input.low) * noise)[0][0]
+        then = store.probe(self.fingerprint)
+        if then is None:
+            store.write_probe(self.fingerprint, now)
+        elif len(then) != len(now) or not np.allclose(then, now.numpy(), _SAME, _SAME):
+            told = f"{len(then)} scores then, {len(now)} now"
+            told = f"scores moved by {np.abs(then - now.numpy()).max():.2g}" if len(then) == len(now) else told
+            raise InputError(
+                f"the model was changed since {store.path.parent} was filled ({told} on the same row), and its answers there are "
+                "no longer its own: give another store=DIR, or store=none"
+            )
 
     def _checked(self, table: Tensor) -> Tensor:
         self._learn_columns(table)
@@ -392,11 +506,14 @@ class BlackBox:
                 self._known = self._known if self._banks else None
 
     @contextmanager
-    def budget(self, rows: int | None) -> Iterator[Meter]:
+    def budget(self, rows: int | None, seconds: float | None = None) -> Iterator[Meter]:
         """Refuse every query of this thread that would ask more than ``rows`` inside this context, and count what is asked.
+
+        Rows that a wire asks again count too, beside those that were answered: neither may be more than ``rows``.
 
         Args:
             rows: the most; ``None``: no new limit, only the count.
+            seconds: after how many seconds every query is refused; ``None``: never.
 
         Example:
             >>> from dax_lightning.black_box import from_function
@@ -406,12 +523,23 @@ class BlackBox:
             >>> meter.queries
             5
         """
-        meter = Meter(rows)
+        meter = Meter(rows, None if seconds is None else time.perf_counter() + seconds)
         self._meters.append(meter)
         try:
             yield meter
         finally:
             self._meters.remove(meter)
+
+    @property
+    def late(self) -> bool:
+        """Whether the seconds of one of this thread's budgets are over."""
+        now = time.perf_counter()
+        return any(meter.until is not None and now > meter.until for meter in self._meters)
+
+    def stop(self, why: str) -> None:
+        """Note in this thread's innermost budget why fewer rows are asked than were wanted."""
+        for meter in self._meters[-1:]:
+            meter.stopped = why
 
     def class_name(self, target: int) -> str:
         """The name of a class, or its number as text where the model has no names."""

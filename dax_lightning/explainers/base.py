@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox, Meter
 from dax_lightning.errors import BudgetExceeded, InputError, whole
+from dax_lightning.explainers.stops import Stop
 from dax_lightning.types import Case, Explanation, Sound
 
 KINDS = ("image", "spectrogram", "wave", "text", "table")
@@ -57,8 +58,9 @@ class Explainer(ABC):
         needs_gradients: whether a black box that can only be queried is refused.
         deterministic: whether the seed changes nothing.
         draws_globally: whether it may draw from global random numbers; its explanations can't be made side by side then.
+        stops: what may end an explanation early, of ``max_seconds`` and ``converged``.
         budget: most rows the black box may be asked for one explanation; ``None``: as many as the method takes. Set by
-            :meth:`again`.
+            :meth:`again`, as ``stop`` is.
     """
 
     name: ClassVar[str]
@@ -66,6 +68,7 @@ class Explainer(ABC):
     needs_gradients: ClassVar[bool] = False
     deterministic: ClassVar[bool] = False
     draws_globally: ClassVar[bool] = True
+    stops: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, black_box: BlackBox, seed: int = 0):
         if black_box.input.kind not in self.kinds:
@@ -76,6 +79,7 @@ class Explainer(ABC):
         self.black_box, self.seed = black_box, whole("seed", seed)
 
     budget: int | None = None
+    stop: Stop = Stop()
 
     def prepare(self) -> None:  # noqa: B027 -- most explainers need nothing
         """Fetch what the first explanation needs (SAM's weights), so that what is missing shows before any query."""
@@ -124,7 +128,7 @@ class Explainer(ABC):
         seed = seed_of(self.seed, x)
         limit = None if self.budget is None else self.budget - before
         seeds = _seeded(seed) if seeded else nullcontext()
-        with box.budget(limit) as asked, seeds, torch.inference_mode(False), torch.enable_grad():
+        with box.budget(limit, self.stop.max_seconds) as asked, seeds, torch.inference_mode(False), torch.enable_grad():
             wanted = self._target(x, target)
             generator = torch.Generator().manual_seed(seed)
             found = self._explain(x.clone(), wanted, generator, None if segments is None else consecutive(segments, x))
@@ -134,12 +138,18 @@ class Explainer(ABC):
             target=wanted,
             score=found.score,
             queries=asked.queries + before,
+            asked=asked.asked,
             seconds=time.perf_counter() - start + asked.seconds_saved,
             segments=found.segments,
             region=found.region,
             seconds_black_box=asked.seconds,
-            notes=found.notes,
-            warnings=(*(found.warnings or _flat(saliency)), *self._about_answers(asked, wanted, found.score), *box.doubts(asked)),
+            notes=found.notes | ({"stopped": asked.stopped} if asked.stopped else {}),
+            warnings=(
+                *([asked.stopped] if asked.stopped else []),
+                *(found.warnings or _flat(saliency)),
+                *self._about_answers(asked, wanted, found.score),
+                *box.doubts(asked),
+            ),
             epochs=found.epochs,
             x=x,
             target_name=box.class_name(wanted),
@@ -221,10 +231,10 @@ class Explainer(ABC):
         return None
 
     def again(self, **changed: Any) -> "Explainer":
-        """The same explainer with another ``seed``, ``budget`` or ``black_box``.
+        """The same explainer with another ``seed``, ``budget``, ``stop`` or ``black_box``.
 
         Raises:
-            InputError: a budget under 1.
+            InputError: a budget under 1, or a :class:`~dax_lightning.explainers.stops.Stop` that this method can't obey.
 
         Example:
             >>> from dax_lightning.explainers.random import Random
@@ -236,6 +246,10 @@ class Explainer(ABC):
         budget = changed.get("budget")
         if budget is not None and budget < 1:
             raise InputError(f"budget={budget}: it must be at least 1 row, or null for no limit")
+        unknown = sorted(changed.get("stop", Stop()).wanted - set(self.stops))
+        if unknown:
+            setting = "stop_when=converged" if "converged" in unknown else "max_seconds"
+            raise InputError(f"{setting}: {self.name} has no map before its last query; explainer=dax and lime have one")
         other = copy.copy(self)
         vars(other).update(changed)
         return other

@@ -1,5 +1,6 @@
 """THE QUESTION: what the black box answers when segments are kept or removed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -18,6 +19,8 @@ TargetSpace = Literal["log_odds", "probability"]
 
 
 _SAME = 1e-3  # of log-odds
+_CHECKS = 10  # how often in a game the map so far is looked at
+_FIRST = 2  # of these, the first that is
 _TINY = 1e-7  # probabilities are kept this far from 0 and 1 before the log-odds: they end at ±16
 
 
@@ -83,12 +86,18 @@ class Game:
         self.players = len(self.level)
         self.whole = self.level == 0
 
-    def __call__(self, kept: Bool[Tensor, "n j"], progress: bool = True) -> Float[Tensor, "n k"]:
+    def __call__(
+        self,
+        kept: Bool[Tensor, "n j"],
+        progress: bool = True,
+        enough: Callable[[Float[Tensor, "m k"]], bool] | None = None,
+    ) -> Float[Tensor, "m k"]:
         """The probabilities of all classes for each row of kept segments, in [0, 1].
 
         Args:
             kept: a row a copy; of a stack, a copy keeps segments of one partition alone, or all.
             progress: show a progress bar where a person watches.
+            enough: is given all answers so far after each batch; where it says so, no more are asked.
         """
         table = torch.empty(0)
         with bar(len(kept), "queries", progress) as done:
@@ -99,6 +108,8 @@ class Game:
                     table = torch.empty(len(kept), answers.shape[1])
                 table[start : start + len(rows)] = answers
                 done.update(len(rows))
+                if enough is not None and enough(table[: start + len(rows)]):
+                    return table[: start + len(rows)].clone()
         return table
 
     def copies(self, kept: Bool[Tensor, "n j"]) -> Float[Tensor, "n c *space"]:
@@ -147,8 +158,16 @@ def removed_of(
     return filled(x, segments, fill, blur_sigma)
 
 
-def ask(game: Game, perturber: Perturber, target: int, q: int, generator: torch.Generator, progress: bool = True) -> Answers:
-    """Ask about ``q`` random copies, of which the first is the input itself.
+def ask(
+    game: Game,
+    perturber: Perturber,
+    target: int,
+    q: int,
+    generator: torch.Generator,
+    progress: bool = True,
+    settled: Callable[[Answers], bool] | None = None,
+) -> Answers:
+    """Ask about ``q`` random copies, of which the first is the input itself; of fewer where time is over or the map settled.
 
     The copies depend on the perturber, the game's segments and the generator's state alone. So methods that begin with this
     call from generators of one seed ask about the same copies.
@@ -160,6 +179,7 @@ def ask(game: Game, perturber: Perturber, target: int, q: int, generator: torch.
         q: copies, 1 or more.
         generator: the only source of randomness.
         progress: show a progress bar where a person watches.
+        settled: is given the answers so far, from a fifth of the copies on, ten times in all: whether more would change nothing.
 
     Example:
         >>> from dax_lightning.testing import QuarterBox
@@ -169,7 +189,24 @@ def ask(game: Game, perturber: Perturber, target: int, q: int, generator: torch.
         (torch.Size([10, 1024]), torch.Size([10, 3]))
     """
     kept = perturber.draw(q, game.level, generator)
-    return Answers(kept, perturber.closeness(kept, game.level), target, game(kept, progress))
+    weight, looked = perturber.closeness(kept, game.level), _FIRST - 1
+
+    def enough(table: Tensor) -> bool:
+        nonlocal looked
+        count, part = len(table), _CHECKS * len(table) // q
+        if count < q and game.black_box.late:
+            game.black_box.stop(f"max_seconds is over after {count} of {q} copies: more of them would make a better map")
+            return True
+        if settled is None or not looked < part < _CHECKS:
+            return False
+        looked = part
+        if settled(Answers(kept[:count], weight[:count], target, table)):
+            game.black_box.stop(f"the map has settled after {count} of {q} copies: {q - count} were saved")
+            return True
+        return False
+
+    table = game(kept, progress, enough)
+    return Answers(kept[: len(table)], weight[: len(table)], target, table)
 
 
 def log_odds(probability: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

@@ -53,10 +53,15 @@ _VALUES = {
     "models": str,
     "methods": list[str] | None,
     "max_queries": int | None,
+    "max_seconds": float | None,
+    "stop_when": str | None,
+    "store": str,
+    "confirm": bool,
+    "price_per_1000": float | None,
     "dry_run": bool,
 }
 _TEXT = {  # paths and names: read as they are written, whatever Hydra's grammar makes of them
-    *("input", "masks", "data", "ids", "heads", "models", "target"),
+    *("input", "masks", "data", "ids", "heads", "models", "target", "store"),
     *("task.input", "task.masks", "task.root", "task.ids", "task.target", "task.image_set"),
     *("black_box.model", "black_box.weights", "black_box.classes", "black_box.head", "black_box.function", "black_box.factory"),
     *(
@@ -247,8 +252,10 @@ def explainer_nodes(cfg: Any) -> dict[str, tuple[str, Any]]:
     return several if cfg.methods is None else {name: several[name] for name in cfg.methods}  # in the order typed
 
 
-def usable(partial: Mapping[str, Any], black_box: Any, budget: int | None = None) -> dict[str, Any]:
+def usable(partial: Mapping[str, Any], black_box: Any, budget: int | None = None, stop: Any = None) -> dict[str, Any]:
     """The explainers built; of several, those that need gradients, or another kind of input, are left out where there is none.
+
+    Those that can't stop early are left out where ``stop``, a :class:`~dax_lightning.explainers.stops.Stop`, asks for it.
 
     Raises:
         InputError: the only one, or the last one, can't be built.
@@ -256,10 +263,11 @@ def usable(partial: Mapping[str, Any], black_box: Any, budget: int | None = None
     made, refused = {}, []
     for name, make in partial.items():
         try:
-            made[name] = make(black_box=black_box).again(budget=budget)
+            made[name] = make(black_box=black_box).again(budget=budget, **({} if stop is None else {"stop": stop}))
         except InputError as error:
             blind = make.func.needs_gradients and not gives_gradients(black_box)
-            if not blind and black_box.input.kind in make.func.kinds:
+            whole = stop is not None and stop.wanted - set(make.func.stops)
+            if not blind and not whole and black_box.input.kind in make.func.kinds:
                 raise
             refused.append(error)
             print(f"{name} is left out: {error}", flush=True)

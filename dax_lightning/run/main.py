@@ -48,6 +48,8 @@ def explain(cfg: Any, folder: Path) -> int:
     if "factory" in cfg.black_box and cfg.black_box.weights is None:
         print(f"black_box.weights is not given: the module is explained as {cfg.black_box.factory} builds it", flush=True)
 
+    from dax_lightning.black_box.store import store_at
+    from dax_lightning.explainers.stops import Stop
     from dax_lightning.run.cost import estimate
     from dax_lightning.run.loggers import run_logger
     from dax_lightning.run.runner import Benchmark, means
@@ -61,15 +63,17 @@ def explain(cfg: Any, folder: Path) -> int:
         name: build(node, key, _partial_=True) for name, (key, node) in nodes.items()
     }  # a typo costs no loading of weights
     black_box = build(cfg.black_box, "black_box")
-    explainers = usable(partial, black_box, cfg.budget)
+    explainers = usable(partial, black_box, cfg.budget, Stop(cfg.max_seconds, cfg.stop_when))
     for explainer in explainers.values():
         explainer.prepare()
     with black_box.budget(cfg.max_queries):
+        black_box.keep(store_at(cfg.store, black_box.behind_wire))
         task = build(cfg.task, "task", black_box=black_box)
         for line in [*task.remarks(), *_cropped(task.outside(), "crop" in cfg.black_box)]:
             print(line, flush=True)
-        if cfg.dry_run:
-            print("\n".join(estimate(task, explainers, metrics)))
+        if cfg.dry_run or cfg.confirm or black_box.behind_wire or cfg.price_per_1000 is not None:
+            print("\n".join(estimate(task, explainers, metrics, cfg.price_per_1000)), flush=True)
+        if cfg.dry_run or (cfg.confirm and not _confirmed()):
             return OK
     settings = {
         name: labels(cfg, nodes[name][1], getattr(explainer, "segmenter", None)) for name, explainer in explainers.items()
@@ -83,6 +87,9 @@ def explain(cfg: Any, folder: Path) -> int:
     picture = next((folder / "explanations").glob("*.png"), "none, no case was explained")
     table = run.table()
     print(f"{means(table, ['fidelity', *metrics])}\npicture: {picture}\nreport:  {folder / 'report.html'}")
+    if black_box.store is not None:
+        saved = black_box.queries - black_box.asked
+        print(f"rows: {black_box.queries} needed, {black_box.asked} asked, {saved} saved by {black_box.store.path.parent}")
     if failed := list(table["status"]).count("failed"):
         print(f"{failed} of {len(table)} rows failed: see the report")
     return run.code
@@ -161,6 +168,17 @@ def _cropped(outside: Sequence[float], can_squash: bool) -> list[str]:
     if len(outside) == 1:
         return [f"{mean} of the photograph is outside the model's centre crop: {fix}"]
     return [f"{len(much)} of {len(outside)} photographs lie partly outside the model's centre crop, {mean} on average: {fix}"]
+
+
+def _confirmed() -> bool:
+    """Whether the user wants to go on.
+
+    Raises:
+        InputError: nobody can answer here.
+    """
+    if not sys.stdin.isatty():
+        raise InputError("confirm=true asks before the start, and nobody can answer here: run it in a terminal, or leave it out")
+    return input("go on? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _refuse(error: BaseException) -> int:

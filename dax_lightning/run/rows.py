@@ -20,6 +20,7 @@ COLUMNS = (
     "target_name",
     "score",
     "queries",
+    "asked",
     "metric_queries",
     "seconds",
     "seconds_black_box",

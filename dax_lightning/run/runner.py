@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dax_lightning.errors import BudgetExceeded, InputError
+from dax_lightning.errors import BudgetExceeded, InputError, StoreError
 from dax_lightning.explainers.base import Explainer
 from dax_lightning.inputs.sound import write_sound
 from dax_lightning.metrics.base import Curve, Measured, Metric
@@ -158,6 +158,8 @@ class Benchmark:
                     write_sound(folder / f"{key}__input.wav", sound)
         except _Unwritable as error:
             raise error.cause from error
+        except StoreError:
+            raise
         except Exception as error:  # one bad case must not cost the others
             return error
         return case
@@ -216,6 +218,8 @@ class Benchmark:
             return {**row, **self._explained(made, name)}
         except _Unwritable as error:
             raise error.cause from error
+        except StoreError:  # no other case would fare better
+            raise
         except Exception as error:
             if isinstance(error, BudgetExceeded) and not self.stopped:
                 self._note_limit(made, name, left)
@@ -271,6 +275,7 @@ class Benchmark:
             "target_name": self.task.black_box.class_name(explanation.target),
             "score": round(explanation.score, 6),
             "queries": explanation.queries,
+            "asked": "" if explanation.asked is None else explanation.asked,
             "seconds": round(explanation.seconds, 3),
             "seconds_black_box": round(explanation.seconds_black_box, 3),
             "peak_mb": peak_mb(),

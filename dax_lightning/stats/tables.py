@@ -12,7 +12,7 @@ from dax_lightning.stats.intervals import bootstrap_interval
 
 TEXT = ("job", "overrides", "setting", "task", "case", "explainer", "black_box", "loss", "segmenter")
 TEXT += ("target_name", "status", "error")
-NUMBERS = ("seed", "q", "target", "score", "queries", "metric_queries", "seconds", "seconds_black_box", "peak_mb")
+NUMBERS = ("seed", "q", "target", "score", "queries", "asked", "metric_queries", "seconds", "seconds_black_box", "peak_mb")
 NEEDED = ("task", "case", "explainer", "status")
 PLACE = ("task", "black_box")
 SETTING = ("explainer", "loss", "segmenter", "q")

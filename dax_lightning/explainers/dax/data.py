@@ -215,8 +215,11 @@ class PerturbationDataModule(pl.LightningDataModule):
         self.kept, self.weight, self.probability = answers.kept, answers.weight, answers.probability
         unit = self.game.black_box.input.unit
         self.pool = PooledCopies(unit(self.x), unit(self.game.removed), self.segments, self.serving.resolution)
-        held_out = min(max(1, round(self.serving.split.val_share * (self.q - 1))), self.q - 2)
-        order = 1 + torch.randperm(self.q - 1, generator=self.generator)
+        asked = len(answers.kept)
+        if asked < 3:
+            raise InputError(f"max_seconds is over after {asked} copies, a student wants at least 3: raise it")
+        held_out = min(max(1, round(self.serving.split.val_share * (asked - 1))), asked - 2)
+        order = 1 + torch.randperm(asked - 1, generator=self.generator)
         self.val_rows, self.train_rows = order[:held_out], torch.cat([torch.zeros(1, dtype=torch.long), order[held_out:]])
         values, train = in_space(answers.probability, self.serving.space), self.train_rows
         self.targets = Targets() if self.serving.space == "probability" else Targets.fit(values[train], self.weight[train])

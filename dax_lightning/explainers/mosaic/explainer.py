@@ -73,6 +73,7 @@ class MosaicDax(SegmentExplainer):
     name: ClassVar[str] = "dax"
     fill_setting: ClassVar[str] = "explainer.perturber.fill"
     draws_globally: ClassVar[bool] = False
+    stops = ("max_seconds", "converged")
 
     def __init__(
         self,
@@ -113,13 +114,14 @@ class MosaicDax(SegmentExplainer):
     ) -> Found:
         levels, outlined = self._partitions(x, segments)
         game = game_of(self.black_box, x, levels, self.perturber)
-        answers = ask(game, self.perturber, target, self.first, generator)
+        settled = self.stop.settled(lambda answers: self._average(self._imitate(answers, levels), outlined))
+        answers = ask(game, self.perturber, target, self.first, generator, settled=settled)
         if same_answers(answers.probability):
             return self._silent(x, answers.probability[0].item(), levels[0], self.first)
         learned = self._imitate(answers, levels)
         saliency = self._average(learned, outlined)
         region = region_of(saliency, self.black_box.input.has_space)
-        last = self.q - self.first
+        last = 0 if self.black_box.late else self.q - self.first
         saliency += against(game, self.perturber, target, last, region, outlined, self.space, generator)
         return Found(saliency, answers.probability[0].item(), levels[0], *self._told(learned, game.players), region=region)
 

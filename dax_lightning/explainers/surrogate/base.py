@@ -10,7 +10,7 @@ from torch import Tensor
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.explainers.base import Found
 from dax_lightning.explainers.segments import SegmentExplainer
-from dax_lightning.game.base import TargetSpace, ask, check_space, game_of, in_space, same_answers
+from dax_lightning.game.base import Answers, TargetSpace, ask, check_space, game_of, in_space, same_answers
 from dax_lightning.game.subsets import Perturber
 from dax_lightning.segment.base import Segmenter
 
@@ -43,6 +43,8 @@ class SegmentSurrogate(SegmentExplainer):
         seed: of all randomness.
     """
 
+    stops = ("max_seconds", "converged")
+
     def __init__(
         self,
         black_box: BlackBox,
@@ -64,7 +66,9 @@ class SegmentSurrogate(SegmentExplainer):
         segments: Int[Tensor, "*space"] | None,
     ) -> Found:
         segments = self._parts(x, segments)
-        answers = ask(game_of(self.black_box, x, segments, self.perturber), self.perturber, target, self.q, generator)
+        game, state = game_of(self.black_box, x, segments, self.perturber), generator.get_state()
+        settled = self.stop.settled(lambda answers: self._importance(answers, torch.Generator().set_state(state)))
+        answers = ask(game, self.perturber, target, self.q, generator, settled=settled)
         values = in_space(answers.probability, self.targets)
         notes = {"segments": answers.kept.shape[1], "surrogate_r2": None}
         if same_answers(answers.probability):
@@ -72,6 +76,10 @@ class SegmentSurrogate(SegmentExplainer):
         fitted = self._fit(answers.kept, values, answers.weight, generator)
         notes["surrogate_r2"] = fitted.r2
         return Found(fitted.importance[segments], answers.probability[0].item(), segments, notes)
+
+    def _importance(self, answers: Answers, generator: torch.Generator) -> Float[Tensor, " j"]:
+        """What the answers so far tell of each segment."""
+        return self._fit(answers.kept, in_space(answers.probability, self.targets), answers.weight, generator).importance
 
     @abstractmethod
     def _fit(
