@@ -67,7 +67,7 @@ def test_a_dry_run_tells_rows_and_explains_nothing(run: Command, album, counted)
     (album / "b.jpg").unlink()
     assert run(f"input={album}", COUNTED, "dry_run=true", settings=QUICK) == 0
     assert "lime: 2 cases, 82 rows in all (41 each)" in run.out
-    assert f"asked for this estimate: {counted()} rows; nothing was explained" in run.out
+    assert f"asked so far: {counted()} rows; nothing is explained yet" in run.out
     assert not (run.folder / "rows.csv").exists()
 
 

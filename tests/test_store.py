@@ -242,9 +242,8 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_answered(tmp_path, x):
     box(x[None])
     with store._connection() as db:
         db.execute(f"pragma max_page_count={db.execute('pragma page_count').fetchone()[0]}")
-    with pytest.raises(StoreError, match=r"its disk is full: make room"):
-        for seed in range(200):
-            box(torch.rand(32, 3, 32, 32, generator=torch.Generator().manual_seed(seed)))
+    with pytest.raises(StoreError, match="its disk is full: make room"):
+        box(torch.rand(6400, 3, 32, 32))
     store.close()
     whole = sqlite3.connect(tmp_path / "answers.sqlite")
     assert whole.execute("pragma integrity_check").fetchone() == ("ok",)
@@ -261,7 +260,7 @@ class Wire:
     classes, fingerprint = None, "wire"
 
     def __init__(self, scale=1.0):
-        self.scale, self.rows, self.spend = scale, 0, lambda rows: None
+        self.scale, self.rows, self.spend = scale, 0, lambda _: None
 
     def scores(self, rows):
         for _ in range(2):
@@ -279,8 +278,7 @@ def test_rows_that_a_wire_asks_again_count_for_the_budget():
     model = Wire()
     box = wired(model)
     with box.budget(40) as meter, pytest.raises(BudgetExceeded, match="tries again included"):
-        for _ in range(5):
-            box(torch.rand(8, 3, 32, 32))
+        box(torch.rand(40, 3, 32, 32))
     assert (meter.asked, model.rows) == (40, 40)
     assert box.asked == 40
 
@@ -318,7 +316,7 @@ def test_a_method_without_a_map_before_its_last_query_refuses_to_stop():
 
     with pytest.raises(InputError, match="rise has no map before its last query"):
         Rise(boxed(quarters)).again(stop=Stop(max_seconds=1.0))
-    with pytest.raises(InputError, match="max_seconds=0.0: wanted"):
+    with pytest.raises(InputError, match=r"max_seconds=0\.0: wanted"):
         Stop(max_seconds=0.0)
 
 

@@ -396,7 +396,8 @@ class BlackBox:
         """Count rows that are about to be asked."""
         if any(meter.limit is not None and meter.asked + rows > meter.limit for meter in self._paying):
             raise BudgetExceeded(
-                f"the black box may not be asked {rows} more rows within this budget, tries again included: raise budget= or lower q="
+                f"the black box may not be asked {rows} more rows within this budget, tries again included: raise budget= or "
+                "lower q="
             )
         for meter in (self._total, *self._paying):
             meter.add(asked=rows)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 import xxhash
 from jaxtyping import Float
 from torch import Tensor
@@ -57,7 +56,7 @@ class Store:
         StoreError: the folder can't be written, or the file is no store.
 
     Example:
-        >>> import tempfile
+        >>> import tempfile, torch
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     store = Store(folder)
         ...     keys = store.keys("a model", torch.zeros(2, 3, 8, 8))
@@ -162,7 +161,7 @@ def rescue(folder: str | Path) -> tuple[int, int]:
         How many answers were saved, and how many were lost as far as is known.
 
     Example:
-        >>> import tempfile
+        >>> import tempfile, torch
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     store = Store(folder)
         ...     store.write([b"0" * 16], torch.tensor([[0.5]]), seconds=0.0)
@@ -253,7 +252,8 @@ def _told(path: Path, error: Exception) -> str:
     """What went wrong, in one line; nothing that was stored before is lost."""
     text = " ".join(str(error).split())
     if "full" in text or getattr(error, "errno", None) == 28:
-        return f"the store {path} can't grow, its disk is full: make room, and give the same command again; what was answered is kept"
+        told = "make room, and give the same command again; what was answered is kept"
+        return f"the store {path} can't grow, its disk is full: {told}"
     if "locked" in text:
         return f"the store {path} is in use by another process for over {_WAIT:.0f} s: wait for it, or give another store=DIR"
     if "not a database" in text or "malformed" in text or "corrupt" in text:

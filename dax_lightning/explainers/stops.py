@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -52,7 +52,8 @@ class Stop:
             map_of: the map, or a value a segment, from the answers so far.
 
         Example:
-            >>> settled = Stop(when="converged").settled(lambda answers: answers)
+            >>> import torch
+        >>> settled = Stop(when="converged").settled(lambda answers: answers)
             >>> [settled(torch.tensor(one)) for one in ([1.0, 2.0, 3.0], [1.0, 5.0, 9.0], [0.0, 1.0, 2.0])]
             [False, False, True]
         """
@@ -62,7 +63,7 @@ class Stop:
 
         def same(answers: Any) -> bool:
             before.append(_ranks(map_of(answers)))
-            pairs = list(zip(before, before[1:], strict=False))[-_TWICE:]
+            pairs = list(pairwise(before))[-_TWICE:]
             return len(pairs) == _TWICE and all(_correlation(*pair) >= _ENOUGH for pair in pairs)
 
         return same

@@ -87,7 +87,7 @@ class Distiller(SegmentExplainer):
     """
 
     slower: ClassVar[str] = "lower optim.lr_student"  # what helps where the training diverged
-    stops = ("max_seconds",)
+    stops: ClassVar[tuple[str, ...]] = ("max_seconds",)
     gentler: ClassVar[str] = "perturber.kept_share=0.8"  # what helps where copies lost too much
 
     def __init__(

@@ -50,9 +50,9 @@ def against(
         >>> found.argmin().item(), found[0, 0].item()
         (3, 0.0)
     """
-    if not count:
-        return torch.zeros(region.shape)
     rest = ~region
+    if not (count and rest.any()):
+        return torch.zeros(region.shape)
     kept = perturber.subsets(count, game.level, generator)
     seen = torch.where(rest, _blurred(game, perturber, rest), game.x)
     blurred = Game(game.black_box, game.x, game.segments, seen, game.batch_size)

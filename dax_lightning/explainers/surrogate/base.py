@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -43,7 +44,7 @@ class SegmentSurrogate(SegmentExplainer):
         seed: of all randomness.
     """
 
-    stops = ("max_seconds", "converged")
+    stops: ClassVar[tuple[str, ...]] = ("max_seconds", "converged")
 
     def __init__(
         self,
