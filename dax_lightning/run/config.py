@@ -175,6 +175,8 @@ def check_values(cfg: Any) -> None:
         )
     if "max_queries" in cfg and cfg["max_queries"] is not None and cfg["max_queries"] < 1:
         raise InputError(f"max_queries={cfg['max_queries']}: it must be at least 1 row, or null for no limit")
+    if "stop_when" in cfg and cfg["stop_when"] not in (None, "converged"):
+        raise InputError(f"stop_when={cfg['stop_when']}: wanted converged, or null")
     if "masks" in cfg and cfg["masks"] is not None and not cfg["task"]["_target_"].endswith(".Files"):
         raise InputError(f"masks={cfg['masks']} goes with input=FOLDER alone: give input=, or leave out masks=")
     for key in ("lam1", "lam2", "lam3"):

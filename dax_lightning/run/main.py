@@ -49,7 +49,6 @@ def explain(cfg: Any, folder: Path) -> int:
         print(f"black_box.weights is not given: the module is explained as {cfg.black_box.factory} builds it", flush=True)
 
     from dax_lightning.black_box.store import store_at
-    from dax_lightning.explainers.stops import Stop
     from dax_lightning.run.cost import estimate
     from dax_lightning.run.loggers import run_logger
     from dax_lightning.run.runner import Benchmark, means
@@ -63,7 +62,7 @@ def explain(cfg: Any, folder: Path) -> int:
         name: build(node, key, _partial_=True) for name, (key, node) in nodes.items()
     }  # a typo costs no loading of weights
     black_box = build(cfg.black_box, "black_box")
-    explainers = usable(partial, black_box, cfg.budget, Stop(cfg.max_seconds, cfg.stop_when))
+    explainers = usable(partial, black_box, cfg.budget, _stop(cfg))
     for explainer in explainers.values():
         explainer.prepare()
     with black_box.budget(cfg.max_queries):
@@ -72,7 +71,7 @@ def explain(cfg: Any, folder: Path) -> int:
         for line in [*task.remarks(), *_cropped(task.outside(), "crop" in cfg.black_box)]:
             print(line, flush=True)
         if cfg.dry_run or cfg.confirm or black_box.behind_wire or cfg.price_per_1000 is not None:
-            print("\n".join(estimate(task, explainers, metrics, cfg.price_per_1000)), flush=True)
+            print("\n".join(estimate(task, explainers, metrics, _number(cfg.price_per_1000))), flush=True)
         if cfg.dry_run or (cfg.confirm and not _confirmed()):
             return OK
     settings = {
@@ -168,6 +167,16 @@ def _cropped(outside: Sequence[float], can_squash: bool) -> list[str]:
     if len(outside) == 1:
         return [f"{mean} of the photograph is outside the model's centre crop: {fix}"]
     return [f"{len(much)} of {len(outside)} photographs lie partly outside the model's centre crop, {mean} on average: {fix}"]
+
+
+def _stop(cfg: Any) -> Any:
+    from dax_lightning.explainers.stops import Stop  # it imports torch, which a typo needn't wait for
+
+    return Stop(_number(cfg.max_seconds), cfg.stop_when)
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _confirmed() -> bool:
