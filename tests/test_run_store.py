@@ -20,7 +20,7 @@ def test_a_second_run_with_a_store_asks_nothing(run: Command, photo, counted, tm
     assert (run.rows()[0]["queries"], run.rows()[0]["asked"]) == ("41", "0")
 
 
-def test_a_local_model_has_no_store_by_itself(run: Command, photo, counted, tmp_path, monkeypatch):
+def test_a_local_model_has_no_store_by_itself(run: Command, photo, counted):
     assert run(photo, COUNTED, settings=QUICK) == 0
     assert counted() == 41
     assert "saved by" not in run.out

@@ -175,7 +175,7 @@ def _stop(cfg: Any) -> Any:
     return Stop(_number(cfg.max_seconds), cfg.stop_when)
 
 
-def _number(value: float | None) -> float | None:
+def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
