@@ -1,4 +1,4 @@
-"""How much folded batch norms, small batches and OpenVINO gain on a CPU, and what DAX costs beside bare queries.
+"""How much folded batch norms, small batches and OpenVINO gain on a CPU.
 
 Each round times all variants in turn, so that other load on the machine affects all alike. Ratios are medians over rounds.
 Run: python -m benchmarks.black_box [rounds]
@@ -11,11 +11,9 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.common import bare_seconds, make_explainer
 from dax_lightning.black_box import lite0
 from dax_lightning.black_box.torch.engine import Engine
 from dax_lightning.black_box.torch.named import lite0_module
-from dax_lightning.tasks import Photo
 
 ROWS = 64
 
@@ -47,13 +45,6 @@ def main(rounds: int = 5) -> None:
     for name, seconds in taken.items():
         ratio = statistics.median(s / f for s, f in zip(seconds[1:], first, strict=True))
         print(f"| {name} | {ratio:.2f} | {1000 * statistics.median(seconds[1:]) / ROWS:.1f} |")
-    case = Photo(box)[0]
-    ratios = []
-    for _ in range(3):
-        bare = bare_seconds(box, case, 1000)
-        ratios.append(make_explainer(box, "q=1000").explain(case.x, case.target).seconds / bare)
-    thrice = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-    print(f"\nDAX at q=1000 over bare forwards of 1000 rows: median {statistics.median(ratios):.2f} of {thrice}")
 
 
 if __name__ == "__main__":

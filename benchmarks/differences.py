@@ -5,6 +5,7 @@ a rows.csv; those of one black box are read as one run. Means are over the paire
 """
 
 import sys
+from pathlib import Path
 
 import pandas as pd
 
@@ -16,8 +17,11 @@ from dax_lightning.stats.tables import by_case, records
 
 
 def main(method: str, *others: str) -> None:
-    metrics = [name for name in others if name in COLUMNS]
-    rows = read([name for name in others if name not in COLUMNS])
+    metrics, folders = [name for name in others if name in COLUMNS], [name for name in others if name not in COLUMNS]
+    for name in folders:
+        if not Path(name, "rows.csv").is_file():
+            raise SystemExit(f"error: {name} is no folder with a rows.csv, and none of the metrics {', '.join(COLUMNS)}")
+    rows = read(folders)
     for part in parts_of(rows.assign(setting="", loss="", segmenter="", q=float("nan"))):
         print(f"\n**{part.box}**, seed {', '.join(f'{seed:g}' for seed in sorted(set(part.rows['seed'])))}\n")
         head = ["method", *(text for name in metrics for text in (COLUMNS[name], f"{method}", f"{method} minus it", "cases"))]

@@ -67,7 +67,7 @@ SECTIONS = (  # title, what was asked, folders of each black box, metrics
     ),
 )
 DRAWINGS = (
-    ("Drawn objects" + BEFORE, "120 drawings of 64 x 64 pixels, `task.seed=0`. Their truth is exact.", "shapes"),
+    ("Drawn objects", "120 drawings of 64 x 64 pixels, `task.seed=0`. Their truth is exact.", "shapes"),
     (
         "Drawn objects, asked once" + BEFORE,
         "120 new drawings, `task.seed=2`. No version had been asked about them.",
@@ -163,7 +163,7 @@ def page() -> str:
         for box, name in BOXES.items():
             lines += [f"**{name}**\n", *lead_table([f"docs/results/{kind}_{box}" for kind in kinds], metrics), ""]
     for title, what, folder in DRAWINGS:
-        metrics = ("iou", "iou_best", "pointing", "relevance_rank")
+        metrics = ("iou_region", "iou", "iou_best", "pointing", "relevance_rank")
         lines += [f"## {title}\n", f"{what}\n", *lead_table([f"docs/results/{folder}"], metrics), ""]
     return "\n".join([*lines, *_budget(), *_rest(), *_sounds(), *_coughs()]) + "\n"
 
@@ -288,7 +288,7 @@ def _sounds() -> Iterator[str]:
 
 
 def _coughs() -> Iterator[str]:
-    yield f"\n## Coughs: is the carrier found?{BEFORE}\n"
+    yield "\n## Coughs: is the carrier found?\n"
     yield "Held-out synthetic recordings of `task=cough`, positive and heard so by the model. The carrier is the event type that"
     yield "tells positive from negative. `make carriers data=DIR` makes these rows: `dax`, q = 1000, seed 0.\n"
     yield "- *Found*: at least half of the map's highest time lies in events of the carrier. *Wholly inside*: all of it does."
@@ -297,7 +297,7 @@ def _coughs() -> Iterator[str]:
     for fill, title in FILLS.items():
         yield f"\n**{title}**\n"
         yield from carriers.table(_folders(*(f"cough_{fill}_{one}" for one in CARRIERS), boxes=False))
-    yield f"\n## Coughs, all methods, the paper's Table VIII{BEFORE}\n"
+    yield "\n## Coughs, all methods, the paper's Table VIII\n"
     yield "The same recordings; removed segments are silence. IoU at mean + 1 std with the time of each event type; recordings"
     yield "without the type have no value. The best IoU with the carrier comes first.\n"
     yield "`python train.py experiment=table8 data=DIR q=1000 limit=40 task.carrier=inhale"

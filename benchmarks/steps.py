@@ -14,7 +14,7 @@ from benchmarks.beside import write
 from benchmarks.common import make_task
 from benchmarks.gallery import coloured
 from dax_lightning.explainers.mosaic.average import averaged
-from dax_lightning.explainers.mosaic.beside import against
+from dax_lightning.explainers.mosaic.last_copies import against
 from dax_lightning.explainers.mosaic.region import region_of
 from dax_lightning.explainers.mosaic.ridge import Ridge
 from dax_lightning.explainers.mosaic.signal import signal

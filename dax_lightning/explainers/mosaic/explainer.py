@@ -13,7 +13,7 @@ from dax_lightning.black_box.base import BlackBox
 from dax_lightning.errors import InputError
 from dax_lightning.explainers.base import Found
 from dax_lightning.explainers.mosaic.average import averaged
-from dax_lightning.explainers.mosaic.beside import ENOUGH, against
+from dax_lightning.explainers.mosaic.last_copies import ENOUGH, against
 from dax_lightning.explainers.mosaic.region import region_of
 from dax_lightning.explainers.mosaic.ridge import Imitation, Ridge
 from dax_lightning.explainers.mosaic.signal import MosaicTargets, signal

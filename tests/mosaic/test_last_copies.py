@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dax_lightning.explainers.mosaic import MosaicDax
-from dax_lightning.explainers.mosaic.beside import against
+from dax_lightning.explainers.mosaic.last_copies import against
 from dax_lightning.game.base import game_of
 from dax_lightning.game.fill import filled
 from dax_lightning.game.subsets import Perturber
