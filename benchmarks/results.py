@@ -171,6 +171,7 @@ def page() -> str:
 def lead_table(folders: Sequence[str], metrics: Sequence[str], method: str = "dax") -> list[str]:
     """A line a method: its mean, and what ``method`` has over it, paired; best first by the first metric."""
     rows = every_row([str(ROOT / folder) for folder in folders])
+    metrics = [metric for metric in metrics if metric in rows]
     cells: dict[str, list[str]] = {}
     for place, metric in enumerate(metrics):
         measured = once(rows.dropna(subset=[metric]))
