@@ -397,9 +397,11 @@ class Client:
             await self._turn(live)
             await before()
             status, headers, body = await self._sent(live, request)
+        if token := self._value().encode():  # which a server may echo
+            body = body.replace(token, b"***")
         if 200 <= status < 300:
             return read(body, headers)
-        told = self._clean(" ".join(body.decode(errors="replace").split()))[:_SHOWN]
+        told = " ".join(body.decode(errors="replace").split())[:_SHOWN]
         told = f"answered {status}" + (f" ({told})" if told else "")
         if status in _PASSING or status >= 500:
             wait = retry_after(headers.get("retry-after"), headers.get("date"), self.retry.longest_asked)
@@ -471,7 +473,7 @@ class Client:
         """The header with the token."""
         if self.token_env is None:
             return {}
-        token = os.environ.get(self.token_env, "").strip()
+        token = self._value()
         if not token:
             raise InputError(f"token_env={self.token_env}: no such environment variable is set: export it, or check its name")
         if not re.fullmatch(r"[\x21-\x7e]+", token):
@@ -482,9 +484,13 @@ class Client:
         return {header: f"Bearer {token}" if header.lower() == "authorization" else token}
 
     def _clean(self, text: str) -> str:
-        """The text without the token, which a server may echo."""
-        token = os.environ.get(self.token_env, "").strip() if self.token_env else ""
+        """The text without the token."""
+        token = self._value()
         return text.replace(token, "***") if token else text
+
+    def _value(self) -> str:
+        """The token; empty: there is none."""
+        return os.environ.get(self.token_env, "").strip() if self.token_env else ""
 
 
 class Asks:
