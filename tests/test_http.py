@@ -399,7 +399,7 @@ def test_a_redirect_is_refused_and_the_token_goes_nowhere_else(place, serve, mon
 
 def test_an_answer_that_is_too_large_is_not_read_to_its_end(serve):
     server = Scripted(lambda _: (200, {}, b" " * 3_000_000))
-    box = from_http(serve(server) + "/p", 8, wire=Wire(answer_mb=0.5))
+    box = from_http(serve(server) + "/p", 8, wire=Wire(answer_mb=0.5), retry=FAST)
     refused("answers more than wire.answer_mb=0.5 MiB: raise it", box, rows(1))
     assert len(server.seen) == 1
 
@@ -413,7 +413,7 @@ def test_an_answer_that_was_packed_is_refused(serve):
 def test_a_server_that_is_not_there_is_told_in_one_line():
     with background(Scripted(means)) as address:
         pass
-    box = from_http(address + "/p", 8, retry=Retry(attempts=3, first=0.01, jitter=0.0))
+    box = from_http(address + "/p", 8, retry=FAST)
     refused("can't be reached .*: start the server, or check url=, after 3 tries", box, rows(1), kind=ModelError)
     refused("can't be reached", from_http, address + "/v2/models/m", retry=FAST)
 
@@ -487,6 +487,17 @@ def test_a_budget_that_is_spent_ends_the_call_unchanged_and_stops_the_others(ser
     assert model.behind_wire
 
 
+def test_an_error_of_one_request_ends_the_call_and_the_others(serve):
+    server = Scripted(lambda request: (503, {}, b"") if request.number == 0 else (403, {}, b""))
+    wire, slow = Wire(rows_per_request=1, concurrency=1), Retry(first=2.0, longest=2.0, jitter=0.0)
+    box = from_http(serve(server) + "/p", 8, wire=wire, retry=slow)
+    start = time.monotonic()
+    refused("answered 403", box, rows(2))
+    assert time.monotonic() - start < 1.5
+    time.sleep(2.5)
+    assert len(server.seen) == 2  # the first was not asked for again
+
+
 def test_threads_may_share_a_model(serve):
     server = Scripted(means)
     model = HttpModel(serve(server) + "/p", (3, 8, 8), wire=Wire(rows_per_request=2))
@@ -495,7 +506,7 @@ def test_threads_may_share_a_model(serve):
     def spend(_: int) -> None:
         busy[0] += 1
         most[0] = max(most[0], busy[0])
-        time.sleep(0.002)
+        time.sleep(0.02)
         busy[0] -= 1
 
     model.spend = spend

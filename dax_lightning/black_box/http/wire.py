@@ -25,6 +25,7 @@ _PASSING = {408, 425, 429}  # answers that ask to come again, with all of 5xx
 _SECRET = re.compile(r"token|secret|passw|signature|credential|api_?-?key|^(key|sig|code|auth|pwd)$", re.I)
 _SHOWN = 200  # characters of a server's own words in an error
 _MB = 2**20
+_ABSENT = 3  # tries for a server that was never there: a mistyped port is told at once
 _IDLE = 2.0  # seconds that an unused connection is kept: less than servers keep theirs, so that none closes under a request
 
 
@@ -114,11 +115,12 @@ class Fault(ModelError):
         text: what happened, in one line.
         wait: seconds that the server asked for.
         odd: the answer was whole, but not what a model answers.
+        absent: no one is there.
     """
 
-    def __init__(self, text: str, wait: float | None = None, odd: bool = False):
+    def __init__(self, text: str, wait: float | None = None, odd: bool = False, absent: bool = False):
         super().__init__(text)
-        self.wait, self.odd = wait, odd
+        self.wait, self.odd, self.absent = wait, odd, absent
 
 
 @dataclass(frozen=True)
@@ -315,6 +317,7 @@ class Client:
         libraries()
         self.wire, self.retry, self.token_env = wire, retry, token_env
         self._live: _Live | None = None
+        self._reached = False
         self._token()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -375,7 +378,8 @@ class Client:
             if not isinstance(error, Fault):
                 return False
             odd += error.odd
-            if odd >= self.retry.odd_attempts:
+            nobody = error.absent and not self._reached and tries >= _ABSENT
+            if odd >= self.retry.odd_attempts or nobody:
                 return False
             return True if error.wait is None else error.wait + random.uniform(0, self.retry.jitter)
 
@@ -440,12 +444,13 @@ class Client:
         httpx, _ = libraries()
         headers = {**(request.headers or {}), **self._token()}
         method, most = "GET" if request.content is None else "POST", int(self.wire.answer_mb * _MB)
-        body = bytearray()
+        body, absent = bytearray(), False
         try:
             async with (
                 asyncio.timeout(self.wire.timeout),
                 live.http.stream(method, request.url, content=request.content, headers=headers) as answer,
             ):
+                self._reached = True
                 if answer.headers.get("content-encoding", "identity") != "identity":
                     raise InputError(f"{shown(request.url)} packs its answers, which was not asked for: turn that off there")
                 async for part in answer.aiter_raw():
@@ -457,10 +462,10 @@ class Client:
         except TimeoutError:
             told = f"gave no answer within wire.timeout={self.wire.timeout:g} seconds"
         except httpx.ConnectError as error:
-            told = f"can't be reached ({cause_of(error, _SHOWN)}): start the server, or check url="
+            told, absent = f"can't be reached ({cause_of(error, _SHOWN)}): start the server, or check url=", True
         except httpx.TransportError as error:
             told = f"lost the connection ({cause_of(error, _SHOWN)})"
-        raise Fault(told)  # out of the except: httpx's error holds the request and so the token
+        raise Fault(told, absent=absent)  # out of the except: httpx's error holds the request and so the token
 
     def _alive(self) -> _Live:
         if self._live is None or self._live.process != os.getpid():
