@@ -5,7 +5,7 @@ WANTED = error: Python 3.11 or newer is wanted, found "$(PYTHON)": try make PYTH
 MADE = .venv/made-from-requirements.lock
 
 .DEFAULT_GOAL = help
-.PHONY: help venv explain heads sound carriers test test-slow lint docs bench
+.PHONY: help venv explain heads sound carriers test test-slow test-faults lint docs bench
 size ?= small
 data ?= $(wildcard ../shared/data)
 EXPERIMENT = $(if $(wildcard conf/experiment/table$*.yaml),table$*,$*)
@@ -42,6 +42,10 @@ test: venv ## run all tests but the slow ones
 
 test-slow: venv ## run the tests that take minutes
 	$(PYTEST) -m slow
+
+test-faults: venv ## run the tests with faults, the long ones too, and print what they do to a run
+	$(PYTEST) tests/faults
+	.venv/bin/python -m benchmarks.faults
 
 lint: venv ## check format, style and types
 	.venv/bin/ruff format --check

@@ -32,6 +32,7 @@ MAY_IMPORT = {  # each room, from the first to the last, and those before it tha
     "explainers.mosaic": METHOD,
     "explainers.rivals": f"{METHOD} explainers.mosaic explainers.surrogate",
     "testing": "errors types device inputs black_box segment",
+    "serve": "errors inputs black_box",
     "metrics": "errors types inputs black_box segment game explainers.base",
     "training": "errors types device logs inputs black_box tasks",
     "stats": "errors types",

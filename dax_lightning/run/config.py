@@ -64,6 +64,7 @@ _TEXT = {  # paths and names: read as they are written, whatever Hydra's grammar
     *("input", "masks", "data", "ids", "heads", "models", "target", "store"),
     *("task.input", "task.masks", "task.root", "task.ids", "task.target", "task.image_set"),
     *("black_box.model", "black_box.weights", "black_box.classes", "black_box.head", "black_box.function", "black_box.factory"),
+    *("black_box.url", "black_box.token_env", "black_box.form.scores", "black_box.form.ids", "black_box.form.output"),
     *(
         "segmenter.path",
         "segmenter.checkpoint",
