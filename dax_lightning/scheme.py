@@ -75,17 +75,17 @@ def _found(model: str) -> tuple[str, str] | None:
         return "http", model
     if scheme in _SCHEMES and name:
         return _SCHEMES[scheme], name
-    if _has_config(model):
-        return "huggingface", model
     if kind := _ENDINGS.get(Path(model).suffix.lower()):
         return kind, model
+    if model.endswith("/") or _is_folder(model):
+        return "huggingface", model
     if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_][\w.]*", model):
         return "callable", model
     return None
 
 
-def _has_config(model: str) -> bool:
+def _is_folder(model: str) -> bool:
     try:
-        return Path(model).expanduser().joinpath("config.json").is_file()
+        return Path(model).expanduser().is_dir()
     except (OSError, ValueError, RuntimeError):  # too long, a NUL, no such home
         return False

@@ -42,5 +42,5 @@ def to_script(net: nn.Module, file: Path, x: torch.Tensor) -> Path:
     """By ``torch.jit``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.jit.trace(net.eval(), x).save(str(file))
+        torch.jit.save(torch.jit.trace(net.eval(), x), str(file))
     return file

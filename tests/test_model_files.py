@@ -137,14 +137,14 @@ def test_a_box_of_a_file_pickles(files, name):
 
 
 def test_a_fixed_batch_is_filled_up_and_the_copies_are_not_counted(files):
-    box = onnx_model(str(files / "fixed.onnx"), batch_size=3)
+    box: Any = onnx_model(str(files / "fixed.onnx"), batch_size=3)
     assert box.model.layout.batch == 4
     assert torch.allclose(box(X), logits(small()).softmax(1), atol=1e-5)
     assert box.queries == 7
 
 
 def test_bytes_channels_last(files):
-    box = onnx_model(str(files / "bytes.onnx"))
+    box: Any = onnx_model(str(files / "bytes.onnx"))
     assert (box.input.shape, box.input.low, box.input.high, box.model.layout.dtype) == ((3, 64, 64), 0, 255, "uint8")
     whole = (X * 255).round()
     assert torch.allclose(box(whole), logits(small(), whole / 255).softmax(1), atol=1e-5)
@@ -425,6 +425,6 @@ def test_a_box_of_any_of_them_in_one_line(files):
 def test_scores_are_those_of_the_torch_module_in_half_and_double(tmp_path):
     net = small().double()
     to_pt2(net, tmp_path / "double.pt2", X[:2].double())
-    box = from_model(tmp_path / "double.pt2")
+    box: Any = from_model(tmp_path / "double.pt2")
     assert box.model.layout.dtype == "float64"
     assert np.allclose(box(X), logits(net, X.double()).softmax(1), atol=1e-6)

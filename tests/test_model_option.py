@@ -51,8 +51,8 @@ def test_the_ending_or_the_scheme_chooses_the_black_box(model, kind, value):
         assert composed(*settings).black_box[KEYS[kind]] == value
 
 
-def test_a_folder_with_a_configuration_is_a_model_of_transformers(tmp_path):
-    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+def test_a_folder_is_a_model_of_transformers(tmp_path):
+    assert black_box_of("nets/vit/") == ("huggingface", "model", "nets/vit/")
     assert black_box_of(str(tmp_path)) == ("huggingface", "model", str(tmp_path))
 
 

@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -46,7 +47,7 @@ class Evil:
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory) -> Path:
-    data = load_digits()
+    data: Any = load_digits()
     estimator = make_pipeline(StandardScaler(), LogisticRegression(C=0.02, max_iter=300)).fit(data.data, data.target)
     file = tmp_path_factory.mktemp("digits") / "digits.skops"
     skops.io.dump(estimator, file)
@@ -60,7 +61,7 @@ def refused(match, make, *args, **more):
 
 
 def test_digits_answer_as_scikit_learn_does(digits):
-    data = load_digits()
+    data: Any = load_digits()
     box = from_model(digits, size=8, high=16)
     assert (box.input.shape, box.classes) == ((1, 8, 8), tuple("0123456789"))
     rows = torch.tensor(data.images[:50], dtype=torch.float32)[:, None]
@@ -71,7 +72,8 @@ def test_digits_answer_as_scikit_learn_does(digits):
 
 def test_digits_are_explained_better_than_by_chance(digits):
     """The pixels that the map names first take the prediction away sooner than pixels in random order."""
-    data, box = load_digits(), from_model(digits, size=8, high=16)
+    data: Any = load_digits()
+    box = from_model(digits, size=8, high=16)
     metric, areas = Deletion(fill="image_mean"), {"dax": [], "random": []}  # black is what most of a digit's picture is already
     for index in range(12):
         x, target = torch.tensor(data.images[index], dtype=torch.float32)[None], int(data.target[index])
@@ -81,7 +83,7 @@ def test_digits_are_explained_better_than_by_chance(digits):
 
 
 def test_rows_of_a_table_are_explained(tmp_path):
-    data = load_iris(as_frame=True)
+    data: Any = load_iris(as_frame=True)
     estimator = RandomForestClassifier(20, random_state=0).fit(data.data, data.target_names[data.target])
     skops.io.dump(estimator, tmp_path / "iris.skops")
     data.data.to_csv(tmp_path / "iris.csv", index=False)

@@ -19,7 +19,7 @@ from dax_lightning.inputs.image import Crop, ImageInput
 from dax_lightning.inputs.table import TableInput
 
 _LONG = 300  # characters of a foreign error
-_MANY = 32  # channels that a guess believes in
+_USUAL = (1, 3, 4)  # channels of most pictures
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,12 @@ class Layout:
         shape: of one row, in the network's order; ``None`` on an axis: any length.
         batch: rows of every call, where the file fixes them; ``None``: any number.
         dtype: NumPy's name of the type.
-        channels_last: of images, (H, W, c) in place of (c, H, W); ``None``: the axis that is short is the channels.
+        channels_last: of images, (H, W, c) in place of (c, H, W); ``None``: the channels are the axis of 1, 3 or 4, the one
+            that is no side of a square, or the shorter end.
 
     Example:
-        >>> Layout((64, 48, 3), batch=1).channels_last_is(), Layout((3, 64, 48)).channels_last_is()
-        (True, False)
+        >>> [Layout(shape).channels_last_is() for shape in ((64, 48, 3), (3, 64, 48), (12, 8, 8), (None, None, 12), (28, 28, 1))]
+        [True, False, False, True, True]
     """
 
     shape: tuple[int | None, ...]
@@ -46,8 +47,12 @@ class Layout:
         """Whether the channels of an image come last."""
         if self.channels_last is not None or len(self.shape) != 3:
             return bool(self.channels_last)
-        first, _, last = self.shape
-        return last is not None and last <= _MANY and (first is None or last < first)
+        first, middle, last = self.shape
+        if (first in _USUAL) != (last in _USUAL):
+            return last in _USUAL
+        if (first == middle) != (middle == last):  # a square picture
+            return first == middle
+        return last is not None and (first is None or last < first)
 
     def images(self) -> tuple[int | None, int | None, int | None]:
         """(c, H, W) of one row."""
@@ -189,7 +194,7 @@ class FileModel:
         device: where it runs.
 
     Example:
-        >>> FileModel(lambda batch: batch, Layout((2,)), View(mean=0.5, std=1), "x", "").scores(torch.ones(1, 1, 2)).tolist()
+        >>> FileModel(lambda batch: batch, Layout((2,)), View(mean=0.5, std=1.0), "x", "").scores(torch.ones(1, 1, 2)).tolist()
         [[0.5, 0.5]]
     """
 

@@ -101,11 +101,11 @@ def image_input_of(processor: Any, channels: int = 3, crop: Crop | None = None) 
         ImageInput(size=(224, 224), channels=3, crop_pct=0.875, crop='center', interpolation='bicubic', low=0.0, high=1.0)
     """
     size, cut = (_pixels(getattr(processor, name, None)) for name in ("size", "crop_size"))
-    crops = bool(getattr(processor, "do_center_crop", False)) and cut is not None
+    crops = bool(getattr(processor, "do_center_crop", False))
     edge = (getattr(processor, "size", None) or {}).get("shortest_edge")
     remarks: tuple[str, ...] = ()
     share: float = 1.0
-    if crops:
+    if crops and cut is not None:
         wanted, own = cut, "center"
         if edge is not None:
             share = min(1.0, min(cut) / edge)
@@ -215,7 +215,7 @@ def _flat(names: Any) -> tuple[str, ...]:
 def _config(model: str, download: bool, revision: str | None) -> tuple[Any, Path]:
     try:
         from transformers import AutoConfig
-        from transformers.utils import cached_file
+        from transformers.utils.hub import cached_file
     except ImportError as error:
         raise InputError("black_box=huggingface needs transformers: pip install 'dax-lightning[huggingface]'") from error
     folder = Path(model).expanduser()
