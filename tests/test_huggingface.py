@@ -157,3 +157,14 @@ def test_models_that_are_not_taken_are_told(vit, tmp_path):
 def test_without_transformers_the_extra_is_named(vit, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     refused(r"needs transformers: pip install 'dax-lightning\[huggingface\]'", vit)
+
+
+def test_pixels_that_are_scaled_to_another_range(vit, tmp_path):
+    net = ViTForImageClassification.from_pretrained(vit).eval()
+    net.save_pretrained(tmp_path)
+    ViTImageProcessor(
+        size={"height": 64, "width": 64}, rescale_factor=1 / 127.5, image_mean=[1.0] * 3, image_std=[0.5] * 3
+    ).save_pretrained(tmp_path)
+    rows = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(from_model(tmp_path)(rows), net((2 * rows - 1) / 0.5).logits.softmax(1), atol=1e-5)
