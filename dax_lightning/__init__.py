@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dax_lightning.api import explain
-    from dax_lightning.black_box import BlackBox, ImageInput, from_function, from_torch, lite0, timm_model, torchvision_model
+    from dax_lightning.black_box import (
+        BlackBox,
+        ImageInput,
+        from_function,
+        from_model,
+        from_torch,
+        lite0,
+        timm_model,
+        torchvision_model,
+    )
     from dax_lightning.errors import BudgetExceeded, InputError, ModelError
     from dax_lightning.explainers.base import Explainer
     from dax_lightning.explainers.dax import CounterfactualLoss, Dax, SparseLoss, Training
@@ -41,6 +50,7 @@ _ROOMS = {  # module → what of it is for users; it is imported when it is firs
         "BlackBox",
         "ImageInput",
         "from_function",
+        "from_model",
         "from_torch",
         "lite0",
         "timm_model",
@@ -102,6 +112,7 @@ __all__ = [
     "draw_panel",
     "explain",
     "from_function",
+    "from_model",
     "from_torch",
     "lite0",
     "read_image",

@@ -234,7 +234,7 @@ def test_many_channels_from_arrays(tmp_path):
     assert torch.equal(twelve.prepare(str(tmp_path / "x.npz")), wanted)
     assert twelve.show(wanted).size == (10, 8)
     wrong(r"wanted 12 channels: give an array of \(12, H, W\)", twelve.prepare, Image.fromarray(PIXELS))
-    assert twelve.suffixes == (".npy", ".npz")
+    assert twelve.suffixes == (".npy", ".npz", ".tif", ".tiff")
     assert ".jpg" in VIEW.suffixes
 
 

@@ -11,12 +11,13 @@ from tests.conftest import ROOT
 METHOD = "errors types device inputs black_box segment game explainers.base explainers.segments"  # what an explainer is made of
 MAY_IMPORT = {  # each room, from the first to the last, and those before it that it may import; its own modules beside them
     "errors": "",
+    "scheme": "errors",
     "types": "errors",
     "device": "errors",
     "progress": "",
     "logs": "",
     "inputs": "errors types",
-    "black_box": "errors types device inputs",
+    "black_box": "errors scheme types device inputs",
     "segment": "errors types device progress inputs",
     "game": "errors types device progress inputs black_box segment",
     "tasks": "errors types device inputs black_box",
@@ -38,7 +39,7 @@ MAY_IMPORT = {  # each room, from the first to the last, and those before it tha
     "stats": "errors types",
     "plots": "errors types inputs stats",
     "report": "errors types stats plots",
-    "run": "errors types device logs inputs tasks explainers.base metrics stats plots report",
+    "run": "errors scheme types device logs inputs tasks explainers.base metrics stats plots report",
     "api": "errors types inputs black_box explainers.base",
     "__main__": "run",
 }

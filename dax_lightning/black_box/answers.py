@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dax_lightning.errors import ModelError, remedy
 
-Outputs = Literal["probabilities", "logits"]
+Outputs = Literal["probabilities", "logits", "sigmoid"]  # sigmoid: probabilities of independent classes
 _SLACK = 1e-3  # how far probabilities may leave [0, 1] by rounding (half precision)
 _SUM_SLACK = 1e-2  # and the sum of a row leave 1
 _ENOUGH = 16  # values that tell logits of independent classes from probabilities

@@ -143,7 +143,8 @@ class BlackBox:
     Args:
         model: what answers.
         input: what the model takes.
-        outputs: what the model returns: ``probabilities`` or ``logits``.
+        outputs: what the model returns: ``probabilities`` or ``logits``; ``sigmoid`` is short for ``probabilities`` and
+            ``multi_label``.
         multi_label: each class is its own yes or no: sigmoids, no softmax, and rows needn't sum to 1.
         batch_size: rows in one call of the model.
 
@@ -186,7 +187,8 @@ class BlackBox:
             raise InputError(f"batch_size={batch_size}: it must be at least 1")
         self.model, self.input, self.batch_size = model, input, batch_size
         self.classes = _two(model.classes)
-        self._declared = Declared(outputs, multi_label)
+        several = outputs == "sigmoid"
+        self._declared = Declared("probabilities" if several else outputs, multi_label or several)
         self._total = Meter()
         self._known: dict[bytes, _Answer] | None = None
         self._banks = 0  # that are open
@@ -239,6 +241,11 @@ class BlackBox:
     def multi_label(self) -> bool:
         """Whether each class is its own yes or no."""
         return self._declared.multi_label
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was read from the model's file and not declared, a line each; the command line prints them."""
+        return tuple(getattr(self.model, "remarks", ()))
 
     @property
     def device(self) -> torch.device:

@@ -11,9 +11,9 @@ from jaxtyping import Float, Shaped
 from PIL import Image
 from torch import Tensor
 
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, remedy
 from dax_lightning.inputs import arrays
-from dax_lightning.inputs.base import Input
+from dax_lightning.inputs.base import Input, check_range
 from dax_lightning.inputs.image_file import SUFFIXES, photograph, read_image
 
 Crop = Literal["center", "squash"]
@@ -37,6 +37,12 @@ class ImageInput(Input):
         crop_pct: with ``center``, the side of the crop over the side of the resized photograph, in (0, 1].
         crop: ``center`` keeps the aspect and cuts the rim off, ``squash`` keeps all of the photograph and changes the aspect.
         interpolation: nearest, bilinear, bicubic or lanczos.
+        low: smallest value.
+        high: largest value. 8-bit pictures are scaled to [low, high]. Where that is not [0, 1], other arrays are taken as they
+            are, such as reflectances of 0 to 10000.
+
+    Raises:
+        InputError: a setting is out of range.
 
     Example:
         >>> ImageInput((32, 32), crop_pct=0.5).image(Image.new("RGB", (100, 80))).shape
@@ -49,6 +55,8 @@ class ImageInput(Input):
     crop_pct: float = 1.0
     crop: Crop = "center"
     interpolation: str = "bicubic"
+    low: int | float = 0.0
+    high: int | float = 1.0
 
     def __post_init__(self) -> None:
         if self.crop not in get_args(Crop):
@@ -59,6 +67,7 @@ class ImageInput(Input):
             raise InputError(f"size={self.size}, crop_pct={self.crop_pct}: sizes are 1 or more, crop_pct is in (0, 1]")
         if self.channels < 1:
             raise InputError(f"channels={self.channels}: wanted 1 (greyscale), 3 (RGB) or more")
+        check_range(self.low, self.high)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -67,18 +76,38 @@ class ImageInput(Input):
 
     @property
     def suffixes(self) -> tuple[str, ...]:
-        """Pictures; arrays where the channels are no colours."""
-        return SUFFIXES if self.channels in _COLOURS else arrays.SUFFIXES
+        """Pictures; arrays where the channels are no colours, or the values no shares of 255."""
+        bands = (*arrays.SUFFIXES, *arrays.BANDS)
+        if self.channels not in _COLOURS:
+            return bands
+        return SUFFIXES if self._of_shares else (*SUFFIXES, *arrays.SUFFIXES)
 
     def read(self, path: Path) -> Float[Tensor, "c h w"]:
-        """A picture; or an array of (c, H, W) or (H, W, c) in a ``.npy`` or ``.npz`` file."""
-        if path.suffix.lower() in arrays.SUFFIXES:
-            return self._from_array(arrays.read_array(path), first=False)
-        return self.image(read_image(path))
+        """A picture; or an array of (c, H, W) or (H, W, c) in a ``.npy``, ``.npz`` or ``.tif`` file."""
+        source = self.source(path)
+        return self.image(source) if isinstance(source, Image.Image) else self._from_array(source, first=False)
+
+    def source(self, path: Path) -> Image.Image | np.ndarray:
+        """What is in a file, before it is cut: a picture, or an array where the channels are no colours.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        ending = path.suffix.lower()
+        if ending in arrays.SUFFIXES:
+            return arrays.read_array(path)
+        if ending in arrays.BANDS and not (self.channels in _COLOURS and self._of_shares):
+            return arrays.read_bands(path)
+        return read_image(path)
+
+    def neutral(self, x: Float[Tensor, "c h w"]) -> Float[Tensor, "c h w"]:
+        """Black: 0, or the value of the range that is nearest to it."""
+        return torch.full_like(x, min(max(0.0, self.low), self.high))
 
     def show(self, x: Float[Tensor, "c h w"]) -> Image.Image:
         """The picture; where the channels are no colours, their mean in grey."""
         seen = x if self.channels in _COLOURS else x.mean(0, keepdim=True)
+        seen = self.unit(seen)
         pixels = (seen.detach().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
         return Image.fromarray(pixels if self.channels == 3 else pixels[..., 0])
 
@@ -111,7 +140,7 @@ class ImageInput(Input):
         return x
 
     def image(self, picture: Image.Image) -> Float[Tensor, "c h w"]:
-        """The model's view of a photograph, values in [0, 1].
+        """The model's view of a photograph, values in [low, high].
 
         Raises:
             InputError: the model takes other channels than a photograph has, or it is too long for a centre crop.
@@ -121,7 +150,7 @@ class ImageInput(Input):
             raise InputError(f"a photograph has 1 or 3 channels, {wanted}")
         pixels = self._cut(picture.convert("L" if self.channels == 1 else "RGB"), _INTERPOLATION[self.interpolation])
         array = torch.from_numpy(np.asarray(pixels, dtype=np.float32) / 255)
-        return array[None] if self.channels == 1 else array.permute(2, 0, 1).contiguous()
+        return self._ranged(array[None] if self.channels == 1 else array.permute(2, 0, 1).contiguous())
 
     def labels(self, labels: Image.Image) -> Tensor:
         """The same cut of a label picture, (H, W) integers, nearest neighbour so that no label is invented."""
@@ -147,19 +176,42 @@ class ImageInput(Input):
             raise InputError(f"the input of shape {array.shape} is empty: give one with at least one value")
         ready = array.shape == self.shape
         layers = array if ready else self._channels_last(array, first)
+        if not self._of_shares and layers.dtype != np.uint8:
+            return self._of_values(layers.astype(np.float32), ready)
         if layers.dtype.kind in "iu" and not _is_deep(layers) and layers.min() >= 0 and layers.max() <= 255:
             layers = layers.astype(np.uint8)
         if not ready and layers.dtype == np.uint8 and self.channels in _COLOURS:  # as a file of these pixels is read
             return self.image(photograph(Image.fromarray(layers.squeeze(2) if layers.shape[2] == 1 else layers)))
         values = _shares(layers)
-        if ready:
-            return torch.from_numpy(values)
+        made = values if ready else self._cut_each(self._mixed(values)).clip(0, 1)
+        return self._ranged(torch.from_numpy(made))
+
+    @property
+    def _of_shares(self) -> bool:
+        """Values are shares of the largest possible one, as those of photographs are."""
+        return (self.low, self.high) == (0, 1)
+
+    def _ranged(self, shares: Float[Tensor, "c h w"]) -> Float[Tensor, "c h w"]:
+        """Shares in [0, 1] as values in [low, high]."""
+        return shares if self._of_shares else self.low + (self.high - self.low) * shares
+
+    def _of_values(self, values: Float[np.ndarray, "x y z"], ready: bool) -> Float[Tensor, "c h w"]:
+        """The view of values that are in the range already."""
+        if not np.isfinite(values).all():
+            raise InputError("the input holds NaN or infinite values: replace them before explaining")
+        low, high = values.min().item(), values.max().item()
+        if low < self.low or high > self.high:
+            fix = f"declare their range, {remedy(f'low={min(low, self.low):g}')} and {remedy(f'high={max(high, self.high):g}')}"
+            raise InputError(f"input values from {low:.6g} to {high:.6g}, wanted [{self.low:g}, {self.high:g}]: {fix}")
+        return torch.from_numpy(values if ready else self._cut_each(values).clip(self.low, self.high))
+
+    def _cut_each(self, values: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "c h2 w2"]:
         resampling = _INTERPOLATION[self.interpolation]
-        cut = [self._cut(Image.fromarray(layer), resampling) for layer in np.moveaxis(self._mixed(values), 2, 0)]
-        return torch.from_numpy(np.stack([np.asarray(layer) for layer in cut]).clip(0, 1))
+        return np.stack([np.asarray(self._cut(Image.fromarray(layer), resampling)) for layer in np.moveaxis(values, 2, 0)])
 
     def _channels_last(self, array: Shaped[np.ndarray, "..."], first: bool) -> Shaped[np.ndarray, "h w c"]:
-        known = (*_COLOURS, 2, 4) if self.channels in _COLOURS else (self.channels,)
+        photo = self._of_shares or array.dtype == np.uint8  # else a channel is neither a colour nor transparency
+        known = (*_COLOURS, 2, 4) if self.channels in _COLOURS and photo else (self.channels,)
         wanted = (
             f"wanted {self.channels} channels: give an array of (H, W, {self.channels}) or a tensor of ({self.channels}, H, W)"
         )

@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from dax_lightning.errors import InputError
+from dax_lightning.scheme import KEYS, black_box_of
 
 logging.getLogger(get_object.__module__).setLevel(logging.CRITICAL)  # it prints what the errors here tell in one line
 USER_ERRORS = (InputError, HydraException, OmegaConfBaseException, InstantiationException)
@@ -65,6 +66,7 @@ _TEXT = {  # paths and names: read as they are written, whatever Hydra's grammar
     *("task.input", "task.masks", "task.root", "task.ids", "task.target", "task.image_set"),
     *("black_box.model", "black_box.weights", "black_box.classes", "black_box.head", "black_box.function", "black_box.factory"),
     *("black_box.url", "black_box.token_env", "black_box.form.scores", "black_box.form.ids", "black_box.form.output"),
+    *("black_box.file", "black_box.output", "black_box.table"),
     *(
         "segmenter.path",
         "segmenter.checkpoint",
@@ -112,13 +114,15 @@ OmegaConf.register_new_resolver("repository", in_repository, replace=True)
 def with_short_cuts(arguments: Sequence[str]) -> list[str]:
     """The arguments as Hydra reads them.
 
-    ``input=FILE`` alone means ``task=files input=FILE``; ``-m`` may stand anywhere. Paths and names are text: what Hydra's
-    grammar would read as something else gets quotes, and so does each name in a list of classes. With ``-m`` a comma separates
-    values, unless a file has that name. A value in quotes of its own, and ``null`` where no such file is, stay as they are.
+    ``input=FILE`` alone means ``task=files input=FILE``. ``model=net.onnx`` means ``black_box=onnx black_box.file=net.onnx``, and
+    so for each kind that :func:`~dax_lightning.scheme.black_box_of` knows. ``-m`` may stand anywhere. Paths and names are text:
+    what Hydra's grammar would read as something else gets quotes, and so does each name in a list of classes. With ``-m`` a comma
+    separates values, unless a file has that name. A value in quotes of its own, and ``null`` where no such file is, stay as they
+    are.
 
     Raises:
-        InputError: a setting with dashes before it, ``ids`` for a task that has none, DAX-Mosaic with a loss of the paper's, or
-            the paper's DAX without one.
+        InputError: a setting with dashes before it, ``ids`` for a task that has none, DAX-Mosaic with a loss of the paper's,
+            the paper's DAX without one, or a ``model`` that is not known or doesn't fit what stands beside it.
 
     Example:
         >>> with_short_cuts(["input=a.jpg,cat (1).jpg", "-m", "q=500,1000"])
@@ -141,8 +145,30 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
     if papers and not given.keys() & {"loss", "experiment", "comparison"}:
         raise InputError(f"explainer={papers[0]} needs one of the paper's losses: add loss=v2, or v1, v3")
     flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
-    settings = [_as_text(argument, swept=bool(flags)) for argument in arguments if argument not in flags]
+    plain = _without_model([argument for argument in arguments if argument not in flags], swept=bool(flags))
+    settings = [_as_text(argument, swept=bool(flags)) for argument in plain]
     return [*flags, *(["task=files"] if "input" in given and "task" not in given else []), *settings]
+
+
+def _without_model(arguments: Sequence[str], swept: bool) -> list[str]:
+    """The arguments with ``model=`` as the black box and the setting that it means."""
+    given = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
+    if "model" not in given:
+        return list(arguments)
+    model, named = given["model"], given.get("black_box")
+    several = model.split(",") if swept and not _is_file(model) else [model]
+    meant = [black_box_of(one.strip(), named) for one in several]
+    kinds = list(dict.fromkeys(kind for kind, _, _ in meant))
+    if len(kinds) > 1:
+        raise InputError(
+            f"model={model} means black_box={' and '.join(kinds)}: sweep models of one kind, or run the command twice"
+        )
+    setting = f"black_box.{KEYS[kinds[0]]}"
+    if setting in given:
+        raise InputError(f"model={model} and {setting}={given[setting]} name the model twice: leave out one of the two")
+    own = [f"black_box={kinds[0]}"] if named is None else []
+    made = [*own, f"{setting}={','.join(value for _, _, value in meant)}"]
+    return [one for argument in arguments for one in (made if argument.startswith("model=") else [argument])]
 
 
 def check_values(cfg: Any) -> None:
@@ -172,7 +198,7 @@ def check_values(cfg: Any) -> None:
         raise InputError(f"black_box.input={kind} is text: write kind={kind}, and its settings as kind.rate=16000")
     if "kind" in cfg and cfg["kind"] is not None and "input" not in cfg["black_box"]:
         raise InputError(
-            "kind= goes with a model of your own, black_box=callable or black_box=module: others know what they take"
+            "kind= goes with a model of your own, black_box=callable, module, onnx or exported: others know what they take"
         )
     if "max_queries" in cfg and cfg["max_queries"] is not None and cfg["max_queries"] < 1:
         raise InputError(f"max_queries={cfg['max_queries']}: it must be at least 1 row, or null for no limit")
@@ -333,8 +359,16 @@ def run_name(cfg: Any, nodes: Mapping[str, Any]) -> str:
     """
     choices = HydraConfig.get().runtime.choices
     group = next((choices[g] for g in ("experiment", "comparison") if choices.get(g) not in (None, "null")), "several")
-    model = Path(str(cfg.black_box.get("model") or choices["black_box"])).name
+    model = Path(_model_name(cfg)).name
     return f"{choices['task']}-{next(iter(nodes)) if len(nodes) == 1 else group}-{model}-q{cfg.q}"
+
+
+def _model_name(cfg: Any) -> str:
+    """The black box in a word: the name of its file, of its model, or its own."""
+    named = cfg.black_box.get("model")
+    if cfg.black_box.get("file") or (named and _is_file(named)):
+        return Path(str(cfg.black_box.get("file") or named)).expanduser().resolve().name
+    return str(named or HydraConfig.get().runtime.choices["black_box"])
 
 
 def config_of(cfg: Any, node: Any) -> dict[str, Any]:
@@ -354,7 +388,7 @@ def labels(cfg: Any, node: Any, segmenter: object) -> dict[str, Any]:
     if told.get("segmenter") == "default":
         told["segmenter"] = type(segmenter).__name__.lower()
     told |= {name: node[name] for name in ("seed", "q") if name in node}
-    return {"black_box": cfg.black_box.get("model") or choices["black_box"], **told}
+    return {"black_box": _model_name(cfg), **told}
 
 
 def _choice(value: Any, chosen: str) -> str:

@@ -62,6 +62,8 @@ def explain(cfg: Any, folder: Path) -> int:
         name: build(node, key, _partial_=True) for name, (key, node) in nodes.items()
     }  # a typo costs no loading of weights
     black_box = build(cfg.black_box, "black_box")
+    for line in black_box.remarks:
+        print(line, flush=True)
     explainers = usable(partial, black_box, cfg.budget, _stop(cfg))
     for explainer in explainers.values():
         explainer.prepare()

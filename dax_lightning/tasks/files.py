@@ -10,9 +10,7 @@ from PIL import Image
 from dax_lightning.black_box import BlackBox
 from dax_lightning.errors import InputError
 from dax_lightning.inputs import ImageInput
-from dax_lightning.inputs.arrays import SUFFIXES as ARRAYS
-from dax_lightning.inputs.arrays import read_array
-from dax_lightning.inputs.image_file import read_image, size_of, to_rgb
+from dax_lightning.inputs.image_file import size_of, to_rgb
 from dax_lightning.tasks.base import Only, Task, contents, safe_keys
 from dax_lightning.tasks.masks import Masks, MasksAre, found
 from dax_lightning.types import Case
@@ -146,7 +144,7 @@ class Files(Task):
             sound = self.black_box.input.record(file)
             x = self.black_box.input.read(file) if sound is None else self.black_box.input.of_sound(sound)
             return Case(key, x, self._chosen(x), sound=sound)
-        source = read_array(file) if file.suffix.lower() in ARRAYS else read_image(file)
+        source = self._view.source(file)
         mask = self._masks.of(file, source)
         x = self._view.prepare(source)
         target = self._chosen(x)

@@ -154,7 +154,7 @@ def from_torch(
         )
     grey = isinstance(mean, float) or (isinstance(mean, tuple | list) and len(mean) == 1)
     input = image_input(size, 1 if grey else channels)
-    _check_normalisation(mean, std, input)
+    check_normalisation(mean, std, input)
     model = TorchModel(module, input.shape, mean, std, class_names(classes), device, engine)
     return BlackBox(model, input, outputs, multi_label, batch_size)
 
@@ -226,7 +226,13 @@ def _check_module(module: Any) -> None:
     raise InputError(f"that is a {type(module).__name__}, wanted a torch module: an nn.Module that maps rows to scores")
 
 
-def _check_normalisation(mean: Numbers, std: Numbers, input: Input) -> None:
+def check_normalisation(mean: Numbers, std: Numbers, input: Input) -> None:
+    """Raise an InputError unless mean and std go together and suit the input's range.
+
+    Example:
+        >>> from dax_lightning.inputs.image import ImageInput
+        >>> check_normalisation(0.5, 0.5, ImageInput((8, 8)))
+    """
     means, stds = (torch.as_tensor(0.5 if values is None else values).flatten().tolist() for values in (mean, std))
     if not all(value > 0 for value in stds):
         raise InputError(f"std={std}: rows are divided by it, wanted over 0")
