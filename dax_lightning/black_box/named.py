@@ -8,6 +8,7 @@ from typing import Any
 from dax_lightning.black_box.base import BlackBox
 from dax_lightning.black_box.exported import exported_model
 from dax_lightning.black_box.function import from_function
+from dax_lightning.black_box.http import from_http
 from dax_lightning.black_box.huggingface import huggingface_model
 from dax_lightning.black_box.onnx import onnx_model
 from dax_lightning.black_box.sklearn import sklearn_model
@@ -23,6 +24,7 @@ _MAKE: dict[str, Callable[..., BlackBox]] = {
     "timm": timm_model,
     "torchvision": torchvision_model,
     "callable": from_function,
+    "http": from_http,
 }
 
 
@@ -31,7 +33,7 @@ def from_model(model: str | Path, **settings: Any) -> BlackBox:
 
     Args:
         model: a file that ends in .onnx, .pt2, .ts, .pt or .skops; a folder with config.json; ``hf:OWNER/NAME``, ``timm:NAME``,
-            ``torchvision:NAME`` or ``package.module:function``.
+            ``torchvision:NAME``, ``package.module:function`` or an http(s) address.
         settings: of the function that makes such a black box, such as ``size`` and ``classes``.
 
     Raises:
@@ -42,9 +44,7 @@ def from_model(model: str | Path, **settings: Any) -> BlackBox:
         (1, 8, 8)
     """
     kind, key, value = black_box_of(str(model))
-    make = _MAKE.get(kind)
-    if make is None:
-        raise InputError(f"model={model} is no model that can be opened here: wanted a file or a name, see black_box={kind}")
+    make = _MAKE[kind]
     known = [name for name in inspect.signature(make).parameters if name != key]
     for name in settings:
         if name not in known:
