@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from dax_lightning.types import Sound
 
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus", ".au", ".caf")
 LONGEST = 30.0  # seconds of a recording that are explained
+FASTEST = 768_000  # samples a second; what records bats has 500,000
+MOST_SAMPLES = 2**26  # of all channels together, in what is read: 256 MiB, half a minute of 46 channels at 48 kHz
+_BLOCK = 2**18  # samples that are read at once, so that a file that only says to be long takes no memory
 _SHORTEST = 0.05  # seconds of a recording: in less there is nothing to tell apart
 _FADE = 0.005  # seconds over which a wave is faded in and out where a mask has an edge
 _CLIPPED = 0.001  # share of samples at full scale that is told
@@ -36,7 +40,8 @@ def read_sound(path: str | Path, rate: int, channels: int = 1, seconds: float | 
         seconds: most that is read; ``None``: 30. Of a longer recording the first part is taken, and the log says so.
 
     Raises:
-        InputError: missing, unreadable, empty or under 0.05 s, silent throughout, NaN in it, or another number of channels.
+        InputError: missing, unreadable, empty or under 0.05 s, silent throughout, NaN in it, over 768 kHz, over 2^26 samples in
+            what is read, or another number of channels.
 
     Example:
         >>> import tempfile
@@ -50,6 +55,11 @@ def read_sound(path: str | Path, rate: int, channels: int = 1, seconds: float | 
         raise InputError(f"recording {file} does not exist: give the path of a wav, flac, ogg or mp3 file")
     with _opened(file) as source:
         found, taken = source.samplerate, math.ceil(most * source.samplerate)
+        if found > FASTEST or taken * source.channels > MOST_SAMPLES:
+            told = f"{source.channels} channels of {found:,} samples a second"
+            raise InputError(
+                f"recording {file} declares {told}: resample it, such as by `ffmpeg -i FILE -ar 48000 -ac 1 out.wav`"
+            )
         longer = source.frames > taken + 0.1 * found
         if longer:
             lasts = source.frames / found
@@ -58,7 +68,7 @@ def read_sound(path: str | Path, rate: int, channels: int = 1, seconds: float | 
                 "%s lasts %.4g s: its first %.3g s are explained; `ffmpeg -ss %.3g -t %.3g -i FILE part.wav` cuts out others",
                 file.name, lasts, most, max(0.0, start), most,
             )  # fmt: skip
-        wave = source.read(min(taken, source.frames) if source.frames > 0 else taken, dtype="float32", always_2d=True).T
+        wave = _start_of(source, min(taken, source.frames) if source.frames > 0 else taken)
     if wave.shape[1] < _SHORTEST * found:
         raise InputError(f"recording {file} has {wave.shape[1]} samples: wanted {_SHORTEST:g} s of sound or more")
     if not np.isfinite(wave).all():
@@ -125,12 +135,26 @@ def write_sound(path: Path, sound: Sound) -> None:
         raise OSError(None, str(error), str(path)) from error
 
 
+def _start_of(source: Any, samples: int) -> Float[np.ndarray, "c time"]:
+    """The first samples of an open file, or all that it has."""
+    parts, left = [np.zeros((0, source.channels), np.float32)], samples
+    while left > 0:
+        part = source.read(min(left, max(1, _BLOCK // source.channels)), dtype="float32", always_2d=True)
+        if not len(part):
+            break
+        parts.append(part)
+        left -= len(part)
+    return np.concatenate(parts).T
+
+
 @contextmanager
 def _opened(file: Path) -> Iterator:
     import soundfile
 
     if file.stat().st_size == 0:
         raise InputError(f"recording {file} is empty: it has no bytes")
+    if file.suffix.lower() == ".raw":
+        raise InputError(f"recording {file} is raw samples without a header: save it as wav, flac or ogg")
     try:
         with soundfile.SoundFile(file) as source:
             yield source

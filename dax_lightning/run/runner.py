@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import time
-import zipfile
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -22,6 +21,7 @@ import torch
 
 from dax_lightning.errors import BudgetExceeded, InputError
 from dax_lightning.explainers.base import Explainer
+from dax_lightning.files import read_json
 from dax_lightning.inputs.sound import write_sound
 from dax_lightning.metrics.base import Curve, Measured, Metric
 from dax_lightning.plots.maps import region
@@ -261,7 +261,7 @@ class Benchmark:
         """What an earlier run explained with this setting (all were checked), so that a new metric costs no new explanation."""
         try:
             made = Explanation.load(self._stem(case.key, name))
-        except (InputError, ValueError, KeyError, zipfile.BadZipFile, EOFError):  # none, or cut off half-way
+        except InputError:  # none, or cut off half-way
             return None
         return made if made.target == case.target else None
 
@@ -369,7 +369,7 @@ def _facts_in(file: Path) -> dict[str, Any] | None:
     if not _is_file(file):
         return None
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
+        facts = read_json(file)
     except ValueError:
         return None
     return facts if isinstance(facts, dict) and {"config", "black_box"} <= facts.keys() else None

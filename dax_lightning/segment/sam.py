@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dax_lightning.device import pick_device
 from dax_lightning.errors import InputError, remedy
+from dax_lightning.files import check_archive
 from dax_lightning.progress import bar
 from dax_lightning.segment.base import Segmenter, check_count, check_number
 from dax_lightning.segment.cache import cache_folder
@@ -275,6 +276,7 @@ def _sha256(path: Path) -> str:
 def _load(model_type: str, checkpoint: Path) -> Any:
     """SAM with the checkpoint's weights, on the CPU; no code in the checkpoint is run."""
     try:
+        check_archive(checkpoint)
         weights = torch.load(checkpoint, map_location="cpu", weights_only=True)
         with torch.random.fork_rng(devices=[]):  # building draws first weights that are not used
             model = _segment_anything().sam_model_registry[model_type]()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dax_lightning.black_box import BlackBox
 from dax_lightning.errors import InputError
-from dax_lightning.inputs.image_file import read_image
+from dax_lightning.inputs.image_file import opened_png, read_image
 from dax_lightning.tasks.base import Only, Task, contents
 from dax_lightning.tasks.imagenet import meanings
 from dax_lightning.types import Case
@@ -154,12 +154,11 @@ def read_mask(mask: Path) -> Image.Image:
         InputError: it is missing, damaged, or another kind of picture.
     """
     try:
-        with Image.open(mask) as picture:
+        with opened_png(mask) as picture:
             if picture.mode not in ("P", "L"):
                 raise ValueError(f"its mode is {picture.mode}")
-            picture.load()
-            return picture
-    except (OSError, SyntaxError, ValueError) as error:
+            return picture.copy()
+    except (OSError, ValueError) as error:
         raise InputError(f"VOC mask {mask} is missing or no picture of class ids ({error}): copy it again") from error
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dax_lightning.errors import InputError
+from dax_lightning.files import check_archive
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict")  # keys that training scripts put a state dict under
 _PREFIXES = ("_orig_mod.", "module.", "model.", "net.")  # of torch.compile, DataParallel and Lightning
@@ -70,6 +71,7 @@ def _unwrapped(state: Any, module: nn.Module) -> Any:
 def _state(path: str) -> Any:
     if path.endswith(".safetensors"):
         return load_file(path)
+    check_archive(Path(path))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's guesses at what a strange file may be; the error says it better
         return torch.load(path, map_location="cpu", weights_only=True)
