@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,6 @@ SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus", ".au", ".ca
 LONGEST = 30.0  # seconds of a recording that are explained
 FASTEST = 768_000  # samples a second; what records bats has 500,000
 MOST_SAMPLES = 2**26  # of all channels together, in what is read: 256 MiB, half a minute of 46 channels at 48 kHz
-_BLOCK = 2**18  # samples that are read at once, so that a file that only says to be long takes no memory
 _SHORTEST = 0.05  # seconds of a recording: in less there is nothing to tell apart
 _FADE = 0.005  # seconds over which a wave is faded in and out where a mask has an edge
 _CLIPPED = 0.001  # share of samples at full scale that is told
@@ -68,7 +66,7 @@ def read_sound(path: str | Path, rate: int, channels: int = 1, seconds: float | 
                 "%s lasts %.4g s: its first %.3g s are explained; `ffmpeg -ss %.3g -t %.3g -i FILE part.wav` cuts out others",
                 file.name, lasts, most, max(0.0, start), most,
             )  # fmt: skip
-        wave = _start_of(source, min(taken, source.frames) if source.frames > 0 else taken)
+        wave = source.read(min(taken, source.frames) if source.frames > 0 else taken, dtype="float32", always_2d=True).T
     if wave.shape[1] < _SHORTEST * found:
         raise InputError(f"recording {file} has {wave.shape[1]} samples: wanted {_SHORTEST:g} s of sound or more")
     if not np.isfinite(wave).all():
@@ -133,18 +131,6 @@ def write_sound(path: Path, sound: Sound) -> None:
         soundfile.write(path, sound.wave.T.numpy(), sound.rate, subtype=subtype)
     except soundfile.LibsndfileError as error:
         raise OSError(None, str(error), str(path)) from error
-
-
-def _start_of(source: Any, samples: int) -> Float[np.ndarray, "c time"]:
-    """The first samples of an open file, or all that it has."""
-    parts, left = [np.zeros((0, source.channels), np.float32)], samples
-    while left > 0:
-        part = source.read(min(left, max(1, _BLOCK // source.channels)), dtype="float32", always_2d=True)
-        if not len(part):
-            break
-        parts.append(part)
-        left -= len(part)
-    return np.concatenate(parts).T
 
 
 @contextmanager
