@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from dax_lightning.errors import InputError
+from dax_lightning.run.help import conf_folder
 
 logging.getLogger(get_object.__module__).setLevel(logging.CRITICAL)  # it prints what the errors here tell in one line
 USER_ERRORS = (InputError, HydraException, OmegaConfBaseException, InstantiationException)
@@ -54,7 +55,22 @@ _VALUES = {
     "methods": list[str] | None,
     "max_queries": int | None,
     "dry_run": bool,
+    "allow_targets": bool,
 }
+# Whose classes and functions `_target_` may name: ours, and Lightning's parts that conf/trainer and conf/logger make. More would
+# let a YAML run any code, as Hydra calls whatever it names.
+TRUSTED = ("dax_lightning.", "pytorch_lightning.Trainer", "pytorch_lightning.loggers.", "pytorch_lightning.callbacks.")
+_DOOR = "dax_lightning.run."  # it builds from configurations itself, so that a YAML could name another one with all allowed
+_RERUN = "--experimental-rerun"
+_FOLDERS = ("--config-dir", "--config-path", "-cd", "-cp")  # where more YAML comes from
+_CALLED = (
+    "hydra.searchpath",
+    "hydra.callbacks",
+    "hydra.job_logging",
+    "hydra.hydra_logging",
+)  # what Hydra calls before we see the configuration
+_IN_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s'\"]*@", re.IGNORECASE)  # a name or password before the host
+_SECRET = re.compile(r"oc\.env:\s*\w*(TOKEN|KEY|SECRET|PASS|CREDENTIAL)", re.IGNORECASE)
 _TEXT = {  # paths and names: read as they are written, whatever Hydra's grammar makes of them
     *("input", "masks", "data", "ids", "heads", "models", "target"),
     *("task.input", "task.masks", "task.root", "task.ids", "task.target", "task.image_set"),
@@ -111,8 +127,8 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
     values, unless a file has that name. A value in quotes of its own, and ``null`` where no such file is, stay as they are.
 
     Raises:
-        InputError: a setting with dashes before it, ``ids`` for a task that has none, DAX-Mosaic with a loss of the paper's, or
-            the paper's DAX without one.
+        InputError: a setting with dashes before it, ``ids`` for a task that has none, DAX-Mosaic with a loss of the paper's,
+            the paper's DAX without one, or what :func:`check_trust` refuses.
 
     Example:
         >>> with_short_cuts(["input=a.jpg,cat (1).jpg", "-m", "q=500,1000"])
@@ -120,6 +136,7 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
         >>> with_short_cuts(["data=2012", "target=ram, tup", "black_box.classes=[cat,10]"])
         ["data='2012'", "target='ram, tup'", "black_box.classes=[cat,'10']"]
     """
+    check_trust(arguments)
     given = {key.lstrip("+"): value for key, _, value in (argument.partition("=") for argument in arguments)}
     for argument, key in ((argument, argument.partition("=")[0]) for argument in arguments):
         if key.startswith("--") and "=" in argument and key not in _OPTIONS:
@@ -137,6 +154,45 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
     flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
     settings = [_as_text(argument, swept=bool(flags)) for argument in arguments if argument not in flags]
     return [*flags, *(["task=files"] if "input" in given and "task" not in given else []), *settings]
+
+
+def check_trust(arguments: Sequence[str]) -> None:
+    """Refuse what would run code before a configuration can be checked, and secrets, which a run writes down.
+
+    Raises:
+        InputError: a pickled configuration; without ``allow_targets=true`` more folders of YAML, or parts of Hydra's own; a user
+            or password in an address, or a secret of the environment.
+
+    Example:
+        >>> check_trust(["black_box.url=https://me:secret@host/"])
+        Traceback (most recent call last):
+            ...
+        dax_lightning.errors.InputError: black_box.url has a user or password in its address: leave it out, every output has it
+    """
+    allowed = any(argument.lstrip("+") == "allow_targets=true" for argument in arguments)
+    before = ""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        name = key.lstrip("+~")
+        if _is_option(name, (_RERUN,)):
+            raise InputError(f"{_RERUN} would run the code in a file: repeat the command, which the run's status.json has")
+        if _IN_ADDRESS.search(argument):
+            setting = name.partition("://")[0] or "an argument"
+            raise InputError(f"{setting} has a user or password in its address: leave it out, every output has it")
+        if _SECRET.search(value):
+            raise InputError(f"{name} takes a secret from the environment, and every output would have it: leave it out")
+        group = re.split(r"[@/]", name)[0]
+        outside = ".." in value and (group == "hydra" or Path(conf_folder(), group).is_dir())
+        outside |= ".." in argument and (name.startswith("-cn") or _is_option(before, ("--config-name", "-cn")))
+        called = name.startswith(_CALLED) or (group.startswith("hydra") and "_target_" in argument)
+        if not allowed and (_is_option(name, _FOLDERS) or name.startswith(("-cd", "-cp")) or outside or called):
+            raise InputError(f"{name} can name Python objects to run: add allow_targets=true where you trust what it names")
+        before = name
+
+
+def _is_option(name: str, options: Sequence[str]) -> bool:
+    """Whether it is one of these options, or what argparse takes for the short form of one."""
+    return name in options or (len(name) > 3 and any(option.startswith(name) for option in options))
 
 
 def check_values(cfg: Any) -> None:
@@ -177,16 +233,18 @@ def check_values(cfg: Any) -> None:
             raise InputError(f"{key}={cfg[key]}: it is the weight of a loss term, wanted 0 or more")
 
 
-def build(node: Any, key: str, **more: Any) -> Any:
+def build(node: Any, key: str, allow_targets: bool = False, **more: Any) -> Any:
     """Instantiate a config node, after its values were checked against the types of the class that it names.
 
     Args:
         node: a config node (``DictConfig``) with ``_target_``.
         key: its place in the configuration, for the error.
+        allow_targets: whether ``_target_`` may name what is not ``TRUSTED``, in the node or in a part of it.
         more: arguments that are no configuration, such as the black box.
 
     Raises:
-        InputError: a value is missing, of another type, or refused by the class; the message is one line.
+        InputError: a value is missing, of another type, or refused by the class, or a target is not trusted; the message is one
+            line.
 
     Example:
         >>> build(OmegaConf.create({"_target_": "dax_lightning.segment.grid.Grid", "rows": 2, "columns": 2}), "segmenter")
@@ -196,7 +254,10 @@ def build(node: Any, key: str, **more: Any) -> Any:
             ...
         dax_lightning.errors.InputError: segmenter.rows=two is text, wanted int
     """
-    _check(OmegaConf.to_container(node, resolve=True, throw_on_missing=True), key)
+    plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    if not allow_targets:
+        _check_targets(plain, key)
+    _check(plain, key)
     try:
         return instantiate(node, _convert_="all", **more)
     except InstantiationException as error:
@@ -237,6 +298,8 @@ def explainer_nodes(cfg: Any) -> dict[str, tuple[str, Any]]:
     """
     several = {str(name): (f"explainers.{name}", node) for name, node in cfg.explainers.items()}
     if not several:
+        if "_target_" in cfg.explainer and not cfg.allow_targets:
+            _check_trusted(cfg.explainer["_target_"], "explainer")
         single = _found(cfg.explainer["_target_"], "explainer").name if "_target_" in cfg.explainer else "explainer"
         several = {single: ("explainer", cfg.explainer)}
     if cfg.methods is not None and not cfg.methods:
@@ -349,6 +412,34 @@ def labels(cfg: Any, node: Any, segmenter: object) -> dict[str, Any]:
 def _choice(value: Any, chosen: str) -> str:
     """``${losses.v1}`` is v1, ``${loss}`` what was chosen."""
     return value.strip("${}").rpartition(".")[2] if isinstance(value, str) and "." in value else chosen
+
+
+def _check_targets(node: Any, key: str) -> None:
+    """See that every target in a node, however deep, is trusted, before any of them is imported."""
+    if isinstance(node, Mapping):
+        if _is_part(node):
+            _check_trusted(node["_target_"], key)
+        for name, value in node.items():
+            _check_targets(value, f"{key}.{name}")
+    elif isinstance(node, list):
+        for place, value in enumerate(node):
+            _check_targets(value, f"{key}.{place}")
+
+
+def _check_trusted(target: Any, key: str) -> None:
+    named = isinstance(target, str) and target.startswith(TRUSTED) and not target.startswith(_DOOR)
+    if not (named and _is_ours(_found(target, key))):
+        raise InputError(
+            f"{key}._target_={target!s:.100} is not trusted: wanted a class or function of dax_lightning or Lightning's loggers, "
+            "callbacks or Trainer; allow_targets=true takes any, and runs it"
+        )
+
+
+def _is_ours(found: Any) -> bool:
+    """Whether it is from a trusted package itself: ``dax_lightning.segment.cache.os.system`` only passes through one."""
+    home = f"{getattr(found, '__module__', '')}."
+    named = inspect.isclass(found) or inspect.isfunction(found)
+    return named and home.startswith(("dax_lightning.", "pytorch_lightning.")) and not home.startswith(_DOOR)
 
 
 def _check(node: Any, key: str) -> None:
