@@ -19,7 +19,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, in_one_line
 from dax_lightning.run.help import conf_folder
 
 logging.getLogger(get_object.__module__).setLevel(logging.CRITICAL)  # it prints what the errors here tell in one line
@@ -153,6 +153,8 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
         raise InputError(f"explainer={papers[0]} needs one of the paper's losses: add loss=v2, or v1, v3")
     flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
     settings = [_as_text(argument, swept=bool(flags)) for argument in arguments if argument not in flags]
+    for setting in settings:
+        _check_choice(setting)
     return [*flags, *(["task=files"] if "input" in given and "task" not in given else []), *settings]
 
 
@@ -271,6 +273,10 @@ def one_line(error: BaseException) -> str:
         >>> one_line(ValueError("a\\n  b"))
         'a b'
     """
+    return in_one_line(_one_line(error))
+
+
+def _one_line(error: BaseException) -> str:
     text, cause = " ".join(str(error).split()), error.__cause__
     if found := re.search(r"Could not find '(.+)/(.+?)' Available options in '.+?': (.*?) Config search path", text):
         group, choice, known = found.groups()
@@ -518,6 +524,20 @@ def _unknown_key(text: str, cause: OmegaConfBaseException) -> str:
     none = f"{group}= chosen here has none: name another, such as segmenter=time" if group == "segmenter" else f"{group} has none"
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(others)}" if others else none
     return f"{key} is no setting: {hint}"
+
+
+def _check_choice(argument: str) -> None:
+    """Raise an InputError where a group is given what is no name, such as ``null``; Hydra has no line for that."""
+    group = re.split(r"[@=]", argument.lstrip("+"))[0]
+    if argument.startswith("~") or not (group and Path(conf_folder(), group).is_dir()):
+        return
+    try:
+        read = OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return  # Hydra will say it
+    if not read.is_sweep_override() and not isinstance(read.value(), str | list | QuotedString | dict):
+        known = ", ".join(sorted(file.stem for file in Path(conf_folder(), group).glob("*.yaml")))
+        raise InputError(f"{argument} is no choice: choose one of {known}, or leave {group}= out")
 
 
 def _as_text(argument: str, swept: bool) -> str:

@@ -202,7 +202,7 @@ def listed(ids: str, known: Collection[str], setting: str = "task.ids") -> list[
         InputError: it can't be read, is empty, or names a key that is not known.
     """
     try:
-        lines = Path(ids).expanduser().read_text(encoding="utf-8").split()
+        lines = Path(ids).expanduser().read_text(encoding="utf-8-sig").split()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{setting}={ids} can't be read: wanted a text file with one case key a line") from error
     keys = list(dict.fromkeys(lines))

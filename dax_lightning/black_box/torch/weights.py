@@ -1,6 +1,5 @@
 """Weights from a file."""
 
-import pickle
 import re
 import warnings
 from collections.abc import Mapping
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -35,7 +33,7 @@ def load_weights(module: nn.Module, path: str) -> None:
         raise InputError(f"weights file {path} does not exist: give the path of a .safetensors or .pth file")
     try:
         state = _state(path)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
+    except Exception as error:  # damaged bytes fail in any way
         raise InputError(
             f"weights file {path} can't be read as a state dict ({_cause(error)}): wanted .safetensors, or a .pth by "
             "torch.save(module.state_dict(), ...)"
