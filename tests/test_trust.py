@@ -1,18 +1,29 @@
 """What a configuration may name and what a command may bring: no code but ours, unless the user says so; no secret is written."""
 
 import ast
+import json
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
 from dax_lightning.errors import InputError
+from dax_lightning.explainers.random import Random
+from dax_lightning.report import write_report, write_summary
 from dax_lightning.run.config import TRUSTED, build, check_trust, explainer_nodes, with_short_cuts
+from dax_lightning.run.loggers import CsvRun
 from dax_lightning.run.main import run
+from dax_lightning.run.runner import Benchmark
+from dax_lightning.tasks import Task
+from dax_lightning.testing import QuarterBox
+from dax_lightning.types import Case, Explanation
 from tests.conftest import ROOT
+from tests.test_report import Page
 
 CONF = ROOT / "conf"
 GRID = "dax_lightning.segment.grid.Grid"
@@ -207,6 +218,67 @@ def test_no_file_of_a_run_has_a_secret_of_the_environment(tmp_path, monkeypatch,
     assert logger == "csv" or any(file.suffix == ".wandb" for file in files)
     assert [file for file in files if SECRET.encode() in file.read_bytes()] == []
     assert SECRET not in "".join(capfd.readouterr())
+
+
+# --- names that become files and pages ---------------------------------------------------------------------------------
+
+
+class Listed(Task):
+    """Cases of any names."""
+
+    name = "listed"
+
+    def __init__(self, keys):
+        super().__init__(QuarterBox(), keys, 0, None)
+
+    def _case(self, index):
+        return Case(self._keys[index], torch.rand(3, 32, 32), 0)
+
+
+@pytest.mark.parametrize("key", ["../evil", "/etc/passwd", "a/b", "..", "", "a\\b", "x" * 101, "a\0b", "<script>"])
+def test_a_case_or_an_explainer_whose_name_leads_elsewhere_is_refused(key, tmp_path):
+    with pytest.raises(InputError, match=r"^task=listed lists the case .*, which is no safe file name"):
+        Listed([key])
+    with pytest.raises(InputError, match=r"^explainers: .* is no safe file name"):
+        Benchmark(Listed(["a"]), {key: Random(QuarterBox())}, {}, tmp_path, CsvRun())
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "'\"><img src=x onerror=alert(1)>",
+    "{{ 7 * 7 }}",
+    "$x^2$",
+    "../../etc/passwd",
+    "\u202eevil猫",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_stays_a_name_on_every_page(tmp_path, name):
+    texts = dict.fromkeys(("task", "case", "explainer", "black_box", "loss", "segmenter", "target_name", "error"), name)
+    facts = texts | {"seed": 0, "q": 9, "queries": 9, "seconds": 1, "iou": 0.5}
+    rows = [facts | {"status": status} for status in ("ok", "failed")]
+    rows.append(rows[0] | {"explainer": "other", "case": "b"})
+    for job in ("0", "1"):
+        folder = tmp_path / job
+        (folder / ".hydra").mkdir(parents=True)
+        (folder / "explanations").mkdir()
+        pd.DataFrame(rows).rename(columns={"iou": f"iou {name}"}).to_csv(folder / "rows.csv", index=False)
+        (folder / ".hydra" / "overrides.yaml").write_text(json.dumps([f"input={name}"]), encoding="utf-8")
+        (folder / "metrics.json").write_text(json.dumps({f"iou {name}": {"higher_is_better": True}}), encoding="utf-8")
+        said = {"warnings": [name], "black_box": name, "versions": {"torch": name}, "saved": name, "file_sha256": name}
+        (folder / "explanations" / "b__other.json").write_text(json.dumps(said), encoding="utf-8")
+    shown = [write_report(tmp_path / "0"), write_summary(tmp_path)]
+    made = Explanation(torch.rand(8, 8), 0, 0.5, 1, 0.1, target_name=name, method=name, warnings=(name,), x=torch.rand(3, 8, 8))
+    (tmp_path / "notebook.html").write_text(made._repr_html_(), encoding="utf-8")
+    for file in (*shown, tmp_path / "notebook.html"):
+        page = Page(file)
+        assert not {tag for tag, _ in page.tags} & {"script", "iframe", "object", "embed", "base", "form", "link"}
+        assert not any(key.startswith("on") for _, attributes in page.tags for key in attributes)
+        assert all(a.get("src", "data:").startswith("data:") for _, a in page.tags)
+        assert all(a.get("href", "#").startswith("#") for _, a in page.tags)
+        assert name in page.text
+    assert not (tmp_path.parent / "etc").exists()
 
 
 # --- what the package may call -----------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from dax_lightning.run.loggers import RunLogger
 from dax_lightning.run.provenance import decisive, machine, peak_mb, provenance
 from dax_lightning.run.rows import COLUMNS, Rows
 from dax_lightning.tasks import Task
+from dax_lightning.tasks.base import safe_key
 from dax_lightning.types import Case, Explanation, Sound
 
 _log = logging.getLogger(__name__)
@@ -62,8 +63,8 @@ class Benchmark:
         stopped: why the run stopped before its last case; empty: it didn't.
 
     Raises:
-        InputError: the folder or a file in it can't be written, holds explanations made with another setting, or no case could
-            be explained and the user's input was the reason each time.
+        InputError: an explainer's name is no safe file name; the folder or a file in it can't be written, holds explanations made
+            with another setting, or no case could be explained and the user's input was the reason each time.
     """
 
     task: Task
@@ -77,6 +78,13 @@ class Benchmark:
     stopped: str = field(default="", init=False)
     _refused: list[InputError] = field(default_factory=list, init=False)
     _rows: Rows = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name in self.explainers:
+            if safe_key(name, set()) != name:
+                raise InputError(
+                    f"explainers: {name!r:.120} is no safe file name: wanted letters, digits, dots, dashes and underscores"
+                )
 
     def run(self) -> bool:
         """Explain all cases that are not explained yet; true if none failed.
