@@ -5,8 +5,9 @@ WANTED = error: Python 3.11 or newer is wanted, found "$(PYTHON)": try make PYTH
 MADE = .venv/made-from-requirements.lock
 
 .DEFAULT_GOAL = help
-.PHONY: help venv explain heads sound carriers test test-slow test-faults lint docs bench
+.PHONY: help venv explain heads sound carriers test test-slow test-faults lint docs bench fuzz
 size ?= small
+times ?= 60
 data ?= $(wildcard ../shared/data)
 EXPERIMENT = $(if $(wildcard conf/experiment/table$*.yaml),table$*,$*)
 DRAWINGS = task=shapes black_box=shapes $(if $(filter segmenters,$*),,segmenter=slic)
@@ -54,6 +55,9 @@ lint: venv ## check format, style and types
 
 docs: venv ## build the pages under docs/_build, without a network; warnings are errors
 	.venv/bin/sphinx-build -W -q docs docs/_build
+
+fuzz: venv ## broken and hostile files at every door, others each time; times=60: about eight minutes
+	DAX_FUZZ=$(times) OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 0 tests/test_fuzz.py --hypothesis-show-statistics
 
 bench: venv ## measure, half an hour: explanations beside bare forwards and other libraries, and the black box on a CPU
 	.venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -r benchmarks/requirements.txt

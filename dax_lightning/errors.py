@@ -14,6 +14,22 @@ class InputError(ValueError):
         'q=0 copies asked for; q must be at least 2: try q=1000'
     """
 
+    def __init__(self, *parts: Any):
+        super().__init__(*(in_one_line(part) if isinstance(part, str) else part for part in parts))
+
+
+def in_one_line(text: str) -> str:
+    """The text in one line that a terminal prints as it is: what a file holds may not clear the screen or begin a line.
+
+    Example:
+        >>> in_one_line("cat\\n\\x1b[2Jdog 猫")
+        'cat \\\\x1b[2Jdog 猫'
+    """
+    if text.isprintable():
+        return text
+    shown = (one if one.isprintable() else " " if one.isspace() else one.encode("unicode_escape").decode() for one in text)
+    return "".join(shown)
+
 
 def remedy(setting: str, group: str = "black_box") -> str:
     """A setting as a Python user writes it, and as the command line does.

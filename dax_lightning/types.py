@@ -19,7 +19,8 @@ from jaxtyping import Bool, Float, Int
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, cause_of
+from dax_lightning.files import read_json, read_npz
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,15 +209,25 @@ class Explanation:
         """Read back what :meth:`save` wrote; nothing is unpickled.
 
         Raises:
-            InputError: one of the two files is missing.
+            InputError: one of the two files is missing or damaged.
         """
         stem = _stem(stem)
         for file in (_with_suffix(stem, ".npz"), _with_suffix(stem, ".json")):
             if not file.is_file():
                 raise InputError(f"no explanation at {stem}: {file.name} is missing; give the path that save got")
-        said = json.loads(_with_suffix(stem, ".json").read_text(encoding="utf-8"))
-        with _with_suffix(stem, ".npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            found = {name: torch.from_numpy(_unpacked(arrays[name]) if name == "x" else arrays[name]) for name in arrays}
+        try:
+            return cls._read(stem)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:  # other facts, other arrays
+            cause = cause_of(error, most=200)
+            raise InputError(f"the explanation at {stem} is damaged ({cause}): remove it and explain the case again") from error
+
+    @classmethod
+    def _read(cls, stem: Path) -> "Explanation":
+        said, arrays = read_json(_with_suffix(stem, ".json")), read_npz(_with_suffix(stem, ".npz"), only=_ARRAYS)
+        for name, kind in _FACTS.items():
+            if name in said and not (isinstance(said[name], kind) and type(said[name]) is not bool):
+                raise ValueError(f"its {name} is {said[name]!r:.50}")
+        found = {name: torch.from_numpy(_unpacked(array) if name == "x" else array) for name, array in arrays.items()}
         if "segments" in found:
             found["segments"] = found["segments"].long()
         known = {f.name: said[f.name] for f in fields(cls) if f.name in said and f.name not in ("warnings", "labels", "hertz")}
@@ -234,6 +245,9 @@ class Explanation:
         return (["unfaithful"] if self.notes.get("unfaithful") else []) + ([self.method] if self.method else [])
 
 
+_FACTS: dict[str, Any] = {"target": int, "score": int | float, "queries": int, "seconds": int | float}
+_FACTS |= {"seconds_black_box": int | float, "notes": dict, "target_name": str, "kind": str, "method": str, "warnings": list}
+_FACTS |= {"labels": list, "step": int | float | None, "hertz": list}
 _ARRAYS = ("saliency", "region", "segments", "epochs", "x")
 
 

@@ -266,7 +266,7 @@ def test_sam_refuses_a_wrong_input_before_it_loads_anything():
             {"checkpoint": "away.pth"},
             "no SAM checkpoint at away.pth; segmenter.checkpoint must name a file such as sam_vit_b_01ec64",
         ),
-        ({"url": "ftp://host/file"}, "segmenter.download.url='ftp://host/file'; wanted an address that begins with http"),
+        ({"url": "ftp://host/file"}, "segmenter.download.url='ftp://host/file'; wanted an address that begins with https"),
         ({"url": "http:///file"}, "wanted an address"),
         ({"sha256": "01ec64"}, "segmenter.download.sha256='01ec64'; wanted 64 hexadecimal digits"),
         ({"points_per_side": 0}, "segmenter.points_per_side=0; wanted a whole number"),
@@ -337,6 +337,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.asked.append(self.path)
         body = self.server.body
+        if self.path in self.server.leads:
+            self.send_response(302)
+            self.send_header("Location", self.server.leads[self.path])
+            self.end_headers()
+            return
         if self.path == "/away.pth":
             self.send_error(404)
             return
@@ -352,6 +357,7 @@ class Handler(BaseHTTPRequestHandler):
 class Server(HTTPServer):
     asked: list[str]
     body: bytes
+    leads: dict[str, str]
 
     @property
     def url(self):
@@ -361,7 +367,7 @@ class Server(HTTPServer):
 @pytest.fixture
 def server(checkpoint):
     with Server(("127.0.0.1", 0), Handler) as running:
-        running.asked, running.body = [], checkpoint.read_bytes()
+        running.asked, running.body, running.leads = [], checkpoint.read_bytes(), {}
         thread = threading.Thread(target=partial(running.serve_forever, poll_interval=0.01))
         thread.start()
         yield running
@@ -424,6 +430,49 @@ def test_without_a_network_one_line_names_file_address_and_key(nowhere, tmp_path
         sam(url=nowhere + "sam.pth", cache_dir=tmp_path)(PHOTO)
     assert_says_how_to_go_on(str(caught.value), nowhere + "sam.pth", tmp_path / "sam.pth")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://mirror/sam.pth",
+        "http://127.0.0.1.evil.org/sam.pth",
+        "HTTP://mirror",
+        "file:///etc/passwd",
+        "https://mirror:x/",
+        "//a",
+    ],
+)
+def test_a_mirror_without_encryption_is_refused(url, tmp_path):
+    with pytest.raises(InputError, match=r"^segmenter.download.url=.*; wanted .* begins with https://$"):
+        sam(url=url)
+    with pytest.raises(InputError, match=r"^the download's address=.*; wanted .* begins with https://$"):
+        fetch(url, tmp_path / "a.pth", "0" * 64)
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated():
+    with pytest.raises(InputError, match=r"segmenter.download.url has a user or password in it") as caught:
+        sam(url="https://me:hunter2@mirror/sam.pth")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_redirect_is_followed_but_not_to_another_machine_in_the_clear(server, checkpoint, tmp_path):
+    server.leads |= {"/a.pth": "/tiny.pth", "/b.pth": "http://192.0.2.1/tiny.pth", "/c.pth": "/c.pth"}
+    fetch(server.url + "a.pth", tmp_path / "a.pth", digest(checkpoint))
+    assert (tmp_path / "a.pth").read_bytes() == checkpoint.read_bytes()
+    with pytest.raises(InputError, match=r"failed \(the address that it leads to='http://192.0.2.1/tiny.pth'; wanted"):
+        fetch(server.url + "b.pth", tmp_path / "b.pth", digest(checkpoint))
+    with pytest.raises(InputError, match="over 5 redirects"):
+        fetch(server.url + "c.pth", tmp_path / "c.pth", digest(checkpoint))
+    assert [file.name for file in tmp_path.glob("[abc].pth")] == ["a.pth"]
+
+
+def test_a_download_that_is_too_large_is_given_up(server, checkpoint, tmp_path):
+    size = checkpoint.stat().st_size
+    with pytest.raises(InputError, match=rf"failed \({size:,} bytes, wanted at most {size - 1:,}\)"):
+        fetch(server.url + "tiny.pth", tmp_path / "a.pth", digest(checkpoint), most=size - 1)
+    assert not (tmp_path / "a.pth").exists()
+    fetch(server.url + "tiny.pth", tmp_path / "a.pth", digest(checkpoint), most=size)
 
 
 def test_without_leave_to_download_nothing_is_asked(server, tmp_path):

@@ -601,7 +601,7 @@ def class_names(classes: str | list[str] | tuple[str, ...] | None) -> tuple[str,
     if not isinstance(classes, str):
         return None if classes is None else tuple(str(name) for name in classes)
     try:
-        with open(classes, encoding="utf-8") as lines:
+        with open(classes, encoding="utf-8-sig") as lines:
             return tuple(line.strip() for line in lines if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"classes={classes} can't be read as a text file with one class name a line ({error})") from error

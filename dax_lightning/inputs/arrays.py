@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from dax_lightning.errors import InputError, cause_of
+from dax_lightning.files import read_arrays
 
 SUFFIXES = (".npy", ".npz")
 BANDS = (".tif", ".tiff")
@@ -31,18 +32,13 @@ def read_array(path: str | Path) -> Shaped[np.ndarray, "..."]:
     if not path.is_file():
         raise InputError(f"input {path} does not exist: give the path of a .npy file")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            array, names = loaded, [""]
-        else:
-            with loaded:
-                names = loaded.files
-                array = loaded[names[0]] if len(names) == 1 else np.zeros(0)
-    except Exception as error:  # damaged bytes fail in any way
-        cause = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"input {path} is no array of NumPy ({cause}): write it with numpy.save") from error
-    if len(names) != 1:
-        raise InputError(f"input {path} holds {len(names)} arrays ({', '.join(names) or 'none'}), wanted one: write it alone")
+        arrays = read_arrays(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"input {path} is no array of NumPy ({error}): write it with numpy.save") from error
+    if len(arrays) != 1:
+        names = ", ".join(arrays) or "none"
+        raise InputError(f"input {path} holds {len(arrays)} arrays ({names}), wanted one: write it alone")
+    (array,) = arrays.values()
     if array.dtype.kind not in "biuf":
         raise InputError(f"input {path} holds {array.dtype} values, wanted real numbers")
     return array

@@ -18,7 +18,10 @@ from dax_lightning.inputs.sound import SOUNDS
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 MIN_SIDE = 8  # pixels; nothing smaller can be cut into segments
 MAX_PIXELS = 24_000_000  # larger photographs are downscaled; about 100 MB decoded
+LARGEST_IDS = 50_000_000  # pixels of masks and label maps, which are not downscaled
 LARGEST = 2**30  # pixels; more would need over 4 GB to decode
+DENSEST = 500  # pixels a byte of a file that is downscaled; photographs have under 20, a file of nothing but zeros a thousand
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # the other decoders of Pillow are never asked
 _TURNS = {  # EXIF's orientation -> what undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -47,10 +50,11 @@ def read_image(path: str | Path) -> Image.Image:
     file is downscaled, and the log says so.
 
     Args:
-        path: any file that Pillow reads.
+        path: a file in one of ``FORMATS``, whatever its ending.
 
     Raises:
-        InputError: missing, a folder, no image, cut off, under ``MIN_SIDE`` pixels a side, or over ``LARGEST`` pixels.
+        InputError: missing, a folder, no image, cut off, under ``MIN_SIDE`` pixels a side, over ``LARGEST`` pixels, or over
+            ``MAX_PIXELS`` in a file that is far too small for them.
 
     Example:
         >>> import tempfile
@@ -130,12 +134,47 @@ def photograph(picture: Image.Image, name: str = "given") -> Image.Image:
 
 def _decoded(file: io.BufferedReader | io.BytesIO, path: Path) -> Image.Image:
     with _quiet_pillow(strict=False):  # what is broken beside the pixels, such as a PNG's text, does no harm in a browser
-        opened = Image.open(file)
+        opened = Image.open(file, formats=FORMATS)
     with opened as picture, _quiet_pillow(strict=True):
         if min(picture.size) < MIN_SIDE:
             width, height = picture.size
             raise InputError(f"image {path} is {width}x{height} pixels, wanted at least {MIN_SIDE} a side: give a larger one")
+        _check_density(picture.size, path)
         return photograph(picture, str(path))
+
+
+@contextmanager
+def opened_png(path: Path) -> Iterator[Image.Image]:
+    """A PNG whose pixels are ids of segments or classes, of at most ``LARGEST_IDS`` pixels; nothing is decoded yet.
+
+    Raises:
+        OSError: it can't be opened, or is no PNG.
+        ValueError: it is too large; or the block meets damaged bytes.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("L", (3, 2), 7).save(f"{folder}/ids.png")
+        ...     with opened_png(Path(folder, "ids.png")) as picture:
+        ...         np.array(picture).tolist()
+        [[7, 7, 7], [7, 7, 7]]
+    """
+    try:
+        with path.open("rb") as file, _quiet_pillow(strict=True), Image.open(file, formats=["PNG"]) as picture:
+            if math.prod(picture.size) > LARGEST_IDS:
+                raise ValueError(f"{picture.width}x{picture.height} pixels, wanted at most {LARGEST_IDS:,} in all")
+            yield picture
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # the decoder raises its own kinds
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _check_density(size: tuple[int, int], path: Path) -> None:
+    pixels, held = math.prod(size), path.stat().st_size
+    if MAX_PIXELS < pixels <= LARGEST and pixels > DENSEST * held:
+        told = f"{size[0]}x{size[1]} pixels in {held:,} bytes"
+        raise InputError(f"image {path} declares {told}, which no photograph has: downscale it, or save it anew")
 
 
 def _without_end(content: bytes, path: Path, error: OSError) -> Image.Image:
@@ -196,10 +235,10 @@ def size_of(path: Path) -> tuple[int, int]:
         (20, 10)
     """
     try:
-        with _quiet_pillow(strict=False), Image.open(path) as picture:
+        with _quiet_pillow(strict=False), Image.open(path, formats=FORMATS) as picture:
             width, height = picture.size
             return (height, width) if turn_of(picture) in _LYING else (width, height)
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # each decoder raises its own kind
         raise InputError(f"image {path} can't be read ({error}): copy or download it again") from error
 
 

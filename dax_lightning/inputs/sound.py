@@ -19,6 +19,8 @@ from dax_lightning.types import Sound
 
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus", ".au", ".caf")
 LONGEST = 30.0  # seconds of a recording that are explained
+FASTEST = 768_000  # samples a second; what records bats has 500,000
+MOST_SAMPLES = 2**26  # of all channels together, in what is read: 256 MiB, half a minute of 46 channels at 48 kHz
 _SHORTEST = 0.05  # seconds of a recording: in less there is nothing to tell apart
 _FADE = 0.005  # seconds over which a wave is faded in and out where a mask has an edge
 _CLIPPED = 0.001  # share of samples at full scale that is told
@@ -36,7 +38,8 @@ def read_sound(path: str | Path, rate: int, channels: int = 1, seconds: float | 
         seconds: most that is read; ``None``: 30. Of a longer recording the first part is taken, and the log says so.
 
     Raises:
-        InputError: missing, unreadable, empty or under 0.05 s, silent throughout, NaN in it, or another number of channels.
+        InputError: missing, unreadable, empty or under 0.05 s, silent throughout, NaN in it, over 768 kHz, over 2^26 samples in
+            what is read, or another number of channels.
 
     Example:
         >>> import tempfile
@@ -50,6 +53,11 @@ def read_sound(path: str | Path, rate: int, channels: int = 1, seconds: float | 
         raise InputError(f"recording {file} does not exist: give the path of a wav, flac, ogg or mp3 file")
     with _opened(file) as source:
         found, taken = source.samplerate, math.ceil(most * source.samplerate)
+        if found > FASTEST or taken * source.channels > MOST_SAMPLES:
+            told = f"{source.channels} channels of {found:,} samples a second"
+            raise InputError(
+                f"recording {file} declares {told}: resample it, such as by `ffmpeg -i FILE -ar 48000 -ac 1 out.wav`"
+            )
         longer = source.frames > taken + 0.1 * found
         if longer:
             lasts = source.frames / found
@@ -131,6 +139,8 @@ def _opened(file: Path) -> Iterator:
 
     if file.stat().st_size == 0:
         raise InputError(f"recording {file} is empty: it has no bytes")
+    if file.suffix.lower() == ".raw":
+        raise InputError(f"recording {file} is raw samples without a header: save it as wav, flac or ogg")
     try:
         with soundfile.SoundFile(file) as source:
             yield source

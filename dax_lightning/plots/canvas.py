@@ -35,6 +35,7 @@ MAP = "viridis"  # perceptually uniform
 SIGNED = "RdBu_r"  # of maps with both signs: red speaks for the target, blue against it
 NAMED = "#ffb000"  # the outline of a region
 DPI = 120
+_MOST_SAMPLES = 2**24  # of a recording in a page, all channels together
 FONT = "DejaVu Sans"  # comes with matplotlib, so pictures look alike on every machine
 
 
@@ -159,8 +160,11 @@ def as_uri(picture: Figure | Path, width: int | None = None) -> str:
     """
     if isinstance(picture, Figure):
         return _drawing(picture)
-    with Image.open(picture) as image:
-        shown = image.convert("RGB")
+    try:
+        with Image.open(picture, formats=["PNG"]) as image:
+            shown = image.convert("RGB")
+    except (SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what the decoder makes of damaged bytes
+        raise OSError(f"{picture} is no picture ({error})") from error
     if width is not None and width < shown.width:
         shown = shown.resize((width, max(1, round(shown.height * width / shown.width))), Image.Resampling.LANCZOS, reducing_gap=2)
     return pack(shown, quality=86 if width is None else 76)
@@ -176,10 +180,12 @@ def sound_uri(path: Path, longest: float = 20.0) -> str | None:
     import soundfile  # not at the top: pictures needn't wait for it
 
     try:
-        wave, rate = soundfile.read(path, dtype="float32")
+        with soundfile.SoundFile(path) as source:
+            rate, lasts = source.samplerate, source.frames / source.samplerate
+            if not 0 <= lasts <= longest or source.frames * source.channels > _MOST_SAMPLES:
+                return None
+            wave = source.read(dtype="float32")
     except (OSError, soundfile.LibsndfileError):
-        return None
-    if len(wave) > longest * rate:
         return None
     packed = io.BytesIO()
     peak = float(np.abs(wave).max(initial=1.0))

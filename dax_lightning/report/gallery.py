@@ -1,6 +1,5 @@
 """Which pictures a page shows, in which order, and the files behind them."""
 
-import json
 import math
 import os
 from collections.abc import Iterator
@@ -8,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-from zipfile import BadZipFile
 
 import numpy as np
 
 from dax_lightning.errors import InputError
+from dax_lightning.files import read_json, read_npz
 from dax_lightning.plots.canvas import as_uri, sound_uri
 from dax_lightning.plots.curves import draw_curves, draw_maps
 from dax_lightning.stats.tables import SETTING
@@ -146,9 +145,8 @@ def map_of(folder: Path, row: Row) -> np.ndarray | None:
         True
     """
     try:
-        with np.load(find(folder, row, "explanations", ".npz") or "", allow_pickle=False) as arrays:
-            return arrays["saliency"]
-    except (OSError, ValueError, KeyError, TypeError, BadZipFile):
+        return read_npz(find(folder, row, "explanations", ".npz") or Path(), only=["saliency"])["saliency"]
+    except (OSError, ValueError, KeyError):
         return None  # its picture, if there is one, is shown all the same
 
 
@@ -173,7 +171,7 @@ def _inside(place: Path, name: str) -> Path | None:
 
 def _read_notes(file: Path | None) -> Row:
     try:
-        said: Row = json.loads(file.read_text(encoding="utf-8")) if file else {"warnings": []}
+        said: Row = read_json(file) if file else {"warnings": []}
         warnings = [str(text) for text in said["warnings"]]
         notes = {"warnings": warnings, "history": said.get("notes", {}).get("history"), "curves": said.get("curves") or {}}
         return {**notes, "made": {key: said[key] for key in MADE if said.get(key)}}

@@ -1,12 +1,13 @@
 """What a run says of its metrics and methods in ``metrics.json``: directions, and who needs gradients."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from dax_lightning.files import read_json
 
 ENOUGH = 0.9  # a method with fewer values than this share of the most can't be best: the cases it failed on would flatter it
 
@@ -78,7 +79,7 @@ def read_known(folders: Iterable[Path]) -> Known:
     higher, gradients, doubt = {}, set(), ""
     for file in (Path(folder, "metrics.json") for folder in folders):
         try:
-            said = dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+            said = dict(read_json(file)) if file.is_file() else {}
             gradients |= {name for name, facts in said.pop("explainers", {}).items() if facts["needs_gradients"]}
             higher |= {name: bool(f["higher_is_better"]) for name, f in said.items() if f["higher_is_better"] is not None}
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -130,9 +130,9 @@ def _spread_cases(rows: list[Row], metric: str) -> list[str]:
 def _input(folder: Path, rows: list[Row], case: str, side: int) -> Image.Image | None:
     file = next((file for row in rows if row["case"] == case and (file := find_input(folder, row))), None)
     try:
-        with Image.open(file or "") as image:
+        with Image.open(file or "", formats=["PNG"]) as image:
             return image.convert("RGB").resize(_size(image.size, side))
-    except OSError:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # damaged bytes
         return None
 
 

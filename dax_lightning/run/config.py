@@ -19,7 +19,8 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, in_one_line
+from dax_lightning.run.help import conf_folder
 from dax_lightning.scheme import KEYS, black_box_of
 
 logging.getLogger(get_object.__module__).setLevel(logging.CRITICAL)  # it prints what the errors here tell in one line
@@ -60,7 +61,22 @@ _VALUES = {
     "confirm": bool,
     "price_per_1000": float | None,
     "dry_run": bool,
+    "allow_targets": bool,
 }
+# Whose classes and functions `_target_` may name: ours, and Lightning's parts that conf/trainer and conf/logger make. More would
+# let a YAML run any code, as Hydra calls whatever it names.
+TRUSTED = ("dax_lightning.", "pytorch_lightning.Trainer", "pytorch_lightning.loggers.", "pytorch_lightning.callbacks.")
+_DOOR = "dax_lightning.run."  # it builds from configurations itself, so that a YAML could name another one with all allowed
+_RERUN = "--experimental-rerun"
+_FOLDERS = ("--config-dir", "--config-path", "-cd", "-cp")  # where more YAML comes from
+_CALLED = (
+    "hydra.searchpath",
+    "hydra.callbacks",
+    "hydra.job_logging",
+    "hydra.hydra_logging",
+)  # what Hydra calls before we see the configuration
+_IN_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s'\"]*@", re.IGNORECASE)  # a name or password before the host
+_SECRET = re.compile(r"oc\.env:\s*\w*(TOKEN|KEY|SECRET|PASS|CREDENTIAL)", re.IGNORECASE)
 _TEXT = {  # paths and names: read as they are written, whatever Hydra's grammar makes of them
     *("input", "masks", "data", "ids", "heads", "models", "target", "store"),
     *("task.input", "task.masks", "task.root", "task.ids", "task.target", "task.image_set"),
@@ -122,7 +138,8 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
 
     Raises:
         InputError: a setting with dashes before it, ``ids`` for a task that has none, DAX-Mosaic with a loss of the paper's,
-            the paper's DAX without one, or a ``model`` that is not known or doesn't fit what stands beside it.
+            the paper's DAX without one, a ``model`` that is not known or doesn't fit what stands beside it, or what
+            :func:`check_trust` refuses.
 
     Example:
         >>> with_short_cuts(["input=a.jpg,cat (1).jpg", "-m", "q=500,1000"])
@@ -130,6 +147,7 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
         >>> with_short_cuts(["data=2012", "target=ram, tup", "black_box.classes=[cat,10]"])
         ["data='2012'", "target='ram, tup'", "black_box.classes=[cat,'10']"]
     """
+    check_trust(arguments)
     given = {key.lstrip("+"): value for key, _, value in (argument.partition("=") for argument in arguments)}
     for argument, key in ((argument, argument.partition("=")[0]) for argument in arguments):
         if key.startswith("--") and "=" in argument and key not in _OPTIONS:
@@ -147,6 +165,8 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
     flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
     plain = _without_model([argument for argument in arguments if argument not in flags], swept=bool(flags))
     settings = [_as_text(argument, swept=bool(flags)) for argument in plain]
+    for setting in settings:
+        _check_choice(setting)
     return [*flags, *(["task=files"] if "input" in given and "task" not in given else []), *settings]
 
 
@@ -169,6 +189,45 @@ def _without_model(arguments: Sequence[str], swept: bool) -> list[str]:
     own = [f"black_box={kinds[0]}"] if named is None else []
     made = [*own, f"{setting}={','.join(value for _, _, value in meant)}"]
     return [one for argument in arguments for one in (made if argument.startswith("model=") else [argument])]
+
+
+def check_trust(arguments: Sequence[str]) -> None:
+    """Refuse what would run code before a configuration can be checked, and secrets, which a run writes down.
+
+    Raises:
+        InputError: a pickled configuration; without ``allow_targets=true`` more folders of YAML, or parts of Hydra's own; a user
+            or password in an address, or a secret of the environment.
+
+    Example:
+        >>> check_trust(["black_box.url=https://me:secret@host/"])
+        Traceback (most recent call last):
+            ...
+        dax_lightning.errors.InputError: black_box.url has a user or password in its address: leave it out, every output has it
+    """
+    allowed = any(argument.lstrip("+") == "allow_targets=true" for argument in arguments)
+    before = ""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        name = key.lstrip("+~")
+        if _is_option(name, (_RERUN,)):
+            raise InputError(f"{_RERUN} would run the code in a file: repeat the command, which the run's status.json has")
+        if _IN_ADDRESS.search(argument):
+            setting = name.partition("://")[0] or "an argument"
+            raise InputError(f"{setting} has a user or password in its address: leave it out, every output has it")
+        if _SECRET.search(value):
+            raise InputError(f"{name} takes a secret from the environment, and every output would have it: leave it out")
+        group = re.split(r"[@/]", name)[0]
+        outside = ".." in value and (group == "hydra" or Path(conf_folder(), group).is_dir())
+        outside |= ".." in argument and (name.startswith("-cn") or _is_option(before, ("--config-name", "-cn")))
+        called = name.startswith(_CALLED) or (group.startswith("hydra") and "_target_" in argument)
+        if not allowed and (_is_option(name, _FOLDERS) or name.startswith(("-cd", "-cp")) or outside or called):
+            raise InputError(f"{name} can name Python objects to run: add allow_targets=true where you trust what it names")
+        before = name
+
+
+def _is_option(name: str, options: Sequence[str]) -> bool:
+    """Whether it is one of these options, or what argparse takes for the short form of one."""
+    return name in options or (len(name) > 3 and any(option.startswith(name) for option in options))
 
 
 def check_values(cfg: Any) -> None:
@@ -211,16 +270,18 @@ def check_values(cfg: Any) -> None:
             raise InputError(f"{key}={cfg[key]}: it is the weight of a loss term, wanted 0 or more")
 
 
-def build(node: Any, key: str, **more: Any) -> Any:
+def build(node: Any, key: str, allow_targets: bool = False, **more: Any) -> Any:
     """Instantiate a config node, after its values were checked against the types of the class that it names.
 
     Args:
         node: a config node (``DictConfig``) with ``_target_``.
         key: its place in the configuration, for the error.
+        allow_targets: whether ``_target_`` may name what is not ``TRUSTED``, in the node or in a part of it.
         more: arguments that are no configuration, such as the black box.
 
     Raises:
-        InputError: a value is missing, of another type, or refused by the class; the message is one line.
+        InputError: a value is missing, of another type, or refused by the class, or a target is not trusted; the message is one
+            line.
 
     Example:
         >>> build(OmegaConf.create({"_target_": "dax_lightning.segment.grid.Grid", "rows": 2, "columns": 2}), "segmenter")
@@ -230,7 +291,10 @@ def build(node: Any, key: str, **more: Any) -> Any:
             ...
         dax_lightning.errors.InputError: segmenter.rows=two is text, wanted int
     """
-    _check(OmegaConf.to_container(node, resolve=True, throw_on_missing=True), key)
+    plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    if not allow_targets:
+        _check_targets(plain, key)
+    _check(plain, key)
     try:
         return instantiate(node, _convert_="all", **more)
     except InstantiationException as error:
@@ -244,6 +308,10 @@ def one_line(error: BaseException) -> str:
         >>> one_line(ValueError("a\\n  b"))
         'a b'
     """
+    return in_one_line(_one_line(error))
+
+
+def _one_line(error: BaseException) -> str:
     text, cause = " ".join(str(error).split()), error.__cause__
     if found := re.search(r"Could not find '(.+)/(.+?)' Available options in '.+?': (.*?) Config search path", text):
         group, choice, known = found.groups()
@@ -271,6 +339,8 @@ def explainer_nodes(cfg: Any) -> dict[str, tuple[str, Any]]:
     """
     several = {str(name): (f"explainers.{name}", node) for name, node in cfg.explainers.items()}
     if not several:
+        if "_target_" in cfg.explainer and not cfg.allow_targets:
+            _check_trusted(cfg.explainer["_target_"], "explainer")
         single = _found(cfg.explainer["_target_"], "explainer").name if "_target_" in cfg.explainer else "explainer"
         several = {single: ("explainer", cfg.explainer)}
     if cfg.methods is not None and not cfg.methods:
@@ -396,6 +466,34 @@ def _choice(value: Any, chosen: str) -> str:
     return value.strip("${}").rpartition(".")[2] if isinstance(value, str) and "." in value else chosen
 
 
+def _check_targets(node: Any, key: str) -> None:
+    """See that every target in a node, however deep, is trusted, before any of them is imported."""
+    if isinstance(node, Mapping):
+        if _is_part(node):
+            _check_trusted(node["_target_"], key)
+        for name, value in node.items():
+            _check_targets(value, f"{key}.{name}")
+    elif isinstance(node, list):
+        for place, value in enumerate(node):
+            _check_targets(value, f"{key}.{place}")
+
+
+def _check_trusted(target: Any, key: str) -> None:
+    named = isinstance(target, str) and target.startswith(TRUSTED) and not target.startswith(_DOOR)
+    if not (named and _is_ours(_found(target, key))):
+        raise InputError(
+            f"{key}._target_={target!s:.100} is not trusted: wanted a class or function of dax_lightning or Lightning's loggers, "
+            "callbacks or Trainer; allow_targets=true takes any, and runs it"
+        )
+
+
+def _is_ours(found: Any) -> bool:
+    """Whether it is from a trusted package itself: ``dax_lightning.segment.cache.os.system`` only passes through one."""
+    home = f"{getattr(found, '__module__', '')}."
+    named = inspect.isclass(found) or inspect.isfunction(found)
+    return named and home.startswith(("dax_lightning.", "pytorch_lightning.")) and not home.startswith(_DOOR)
+
+
 def _check(node: Any, key: str) -> None:
     if isinstance(node, Mapping):
         if _is_part(node):
@@ -472,6 +570,20 @@ def _unknown_key(text: str, cause: OmegaConfBaseException) -> str:
     none = f"{group}= chosen here has none: name another, such as segmenter=time" if group == "segmenter" else f"{group} has none"
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(others)}" if others else none
     return f"{key} is no setting: {hint}"
+
+
+def _check_choice(argument: str) -> None:
+    """Raise an InputError where a group is given what is no name, such as ``null``; Hydra has no line for that."""
+    group = re.split(r"[@=]", argument.lstrip("+"))[0]
+    if argument.startswith("~") or not (group and Path(conf_folder(), group).is_dir()):
+        return
+    try:
+        read = OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return  # Hydra will say it
+    if not read.is_sweep_override() and not isinstance(read.value(), str | list | QuotedString | dict):
+        known = ", ".join(sorted(file.stem for file in Path(conf_folder(), group).glob("*.yaml")))
+        raise InputError(f"{argument} is no choice: choose one of {known}, or leave {group}= out")
 
 
 def _as_text(argument: str, swept: bool) -> str:

@@ -53,15 +53,16 @@ def explain(cfg: Any, folder: Path) -> int:
     from dax_lightning.run.loggers import run_logger
     from dax_lightning.run.runner import Benchmark, means
 
-    metrics = {name: build(node, f"metrics.{name}") for name, node in cfg.metrics.items()}
+    trust = cfg.allow_targets
+    metrics = {name: build(node, f"metrics.{name}", trust) for name, node in cfg.metrics.items()}
     nodes = explainer_nodes(cfg)
-    logger = run_logger(build(cfg.logger, "logger"), run_name(cfg, nodes), cfg.mask_every)
+    logger = run_logger(build(cfg.logger, "logger", trust), run_name(cfg, nodes), cfg.mask_every)
     for line in idle_settings(cfg, nodes, HydraConfig.get().overrides.task):
         print(f"warning: {line}", file=sys.stderr)
     partial = {
-        name: build(node, key, _partial_=True) for name, (key, node) in nodes.items()
+        name: build(node, key, trust, _partial_=True) for name, (key, node) in nodes.items()
     }  # a typo costs no loading of weights
-    black_box = build(cfg.black_box, "black_box")
+    black_box = build(cfg.black_box, "black_box", trust)
     for line in black_box.remarks:
         print(line, flush=True)
     explainers = usable(partial, black_box, cfg.budget, _stop(cfg))
@@ -69,7 +70,7 @@ def explain(cfg: Any, folder: Path) -> int:
         explainer.prepare()
     with black_box.budget(cfg.max_queries):
         black_box.keep(store_at(cfg.store, black_box.behind_wire))
-        task = build(cfg.task, "task", black_box=black_box)
+        task = build(cfg.task, "task", trust, black_box=black_box)
         for line in [*task.remarks(), *_cropped(task.outside(), "crop" in cfg.black_box)]:
             print(line, flush=True)
         if cfg.dry_run or cfg.confirm or black_box.behind_wire or cfg.price_per_1000 is not None:

@@ -34,7 +34,7 @@ class Rows:
     """A CSV file that grows a row at a time; each is on the disk before the next case begins.
 
     Rows of an earlier run stay, but for failed ones and one that was cut off: those cases are to be tried again. A file with
-    other columns (another choice of metrics) is set aside under another name.
+    other columns (another choice of metrics), or with damaged bytes, is set aside under another name.
 
     Args:
         path: the file.
@@ -81,13 +81,17 @@ class Rows:
         self._rewrite(kept)
 
     def _resume(self) -> None:
-        with self.path.open(newline="", encoding="utf-8") as file:
-            lines = [line for line in file if line.endswith("\n")]  # a last line that was cut off is none
-        reader = csv.DictReader(lines)
-        if reader.fieldnames != self.columns:
+        try:
+            with self.path.open(newline="", encoding="utf-8") as file:
+                lines = [line for line in file if line.endswith("\n")]  # a last line that was cut off is none
+            reader = csv.DictReader(lines)
+            if reader.fieldnames != self.columns:
+                raise ValueError
+            whole = [row for row in reader if None not in row.values() and None not in row]
+        except (ValueError, csv.Error):  # other columns, or damaged bytes
             self._set_aside()
             return
-        kept = [row for row in reader if row["status"] in ("ok", "unfaithful") and None not in row.values()]
+        kept = [row for row in whole if row["status"] in ("ok", "unfaithful")]
         self.done, self.tasks = {(row["case"], row["explainer"]) for row in kept}, {row["task"] for row in kept}
         self._rewrite(kept)
 

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import time
-import zipfile
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -22,6 +21,7 @@ import torch
 
 from dax_lightning.errors import BudgetExceeded, InputError, StoreError
 from dax_lightning.explainers.base import Explainer
+from dax_lightning.files import read_json
 from dax_lightning.inputs.sound import write_sound
 from dax_lightning.metrics.base import Curve, Measured, Metric
 from dax_lightning.plots.maps import region
@@ -32,6 +32,7 @@ from dax_lightning.run.loggers import RunLogger
 from dax_lightning.run.provenance import decisive, machine, peak_mb, provenance
 from dax_lightning.run.rows import COLUMNS, Rows
 from dax_lightning.tasks import Task
+from dax_lightning.tasks.base import safe_key
 from dax_lightning.types import Case, Explanation, Sound
 
 _log = logging.getLogger(__name__)
@@ -62,8 +63,8 @@ class Benchmark:
         stopped: why the run stopped before its last case; empty: it didn't.
 
     Raises:
-        InputError: the folder or a file in it can't be written, holds explanations made with another setting, or no case could
-            be explained and the user's input was the reason each time.
+        InputError: an explainer's name is no safe file name; the folder or a file in it can't be written, holds explanations made
+            with another setting, or no case could be explained and the user's input was the reason each time.
     """
 
     task: Task
@@ -77,6 +78,13 @@ class Benchmark:
     stopped: str = field(default="", init=False)
     _refused: list[InputError] = field(default_factory=list, init=False)
     _rows: Rows = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name in self.explainers:
+            if safe_key(name, set()) != name:
+                raise InputError(
+                    f"explainers: {name!r:.120} is no safe file name: wanted letters, digits, dots, dashes and underscores"
+                )
 
     def run(self) -> bool:
         """Explain all cases that are not explained yet; true if none failed.
@@ -265,7 +273,7 @@ class Benchmark:
         """What an earlier run explained with this setting (all were checked), so that a new metric costs no new explanation."""
         try:
             made = Explanation.load(self._stem(case.key, name))
-        except (InputError, ValueError, KeyError, zipfile.BadZipFile, EOFError):  # none, or cut off half-way
+        except InputError:  # none, or cut off half-way
             return None
         return made if made.target == case.target else None
 
@@ -374,7 +382,7 @@ def _facts_in(file: Path) -> dict[str, Any] | None:
     if not _is_file(file):
         return None
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
+        facts = read_json(file)
     except ValueError:
         return None
     return facts if isinstance(facts, dict) and {"config", "black_box"} <= facts.keys() else None

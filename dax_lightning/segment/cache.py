@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
-from zipfile import BadZipFile
-from zlib import error as ZlibError
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
+
+from dax_lightning.files import read_npz
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +57,8 @@ def read_segments(file: Path | None, space: torch.Size) -> Int[Tensor, "*space"]
     if file is None or not file.is_file():
         return None
     try:
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
-            segments = torch.from_numpy(arrays["segments"]).long()
-    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, ZlibError) as error:
+        segments = torch.from_numpy(read_npz(file)["segments"]).long()
+    except (OSError, ValueError, TypeError, KeyError) as error:
         log.warning("cached segments %s can't be read and are made again: %s", file, error)
         return None
     found, ids = torch.unique(segments, return_inverse=True)

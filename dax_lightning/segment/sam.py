@@ -6,11 +6,11 @@ import importlib
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, cast
-from urllib.parse import urlsplit
+from typing import Any, ClassVar
+from urllib.parse import urljoin, urlsplit
 
 import numpy as np
 import pooch
@@ -21,12 +21,16 @@ from torch import Tensor
 
 from dax_lightning.device import pick_device
 from dax_lightning.errors import InputError, remedy
+from dax_lightning.files import check_archive
 from dax_lightning.progress import bar
 from dax_lightning.segment.base import Segmenter, check_count, check_number
 from dax_lightning.segment.cache import cache_folder
 from dax_lightning.segment.image import rgb8
 
 ADDRESS = "https://dl.fbaipublicfiles.com/segment_anything/"
+LARGEST = 4 * 2**30  # bytes of a checkpoint; the largest official one has 2.6 GB
+_HERE = ("127.0.0.1", "localhost", "::1")  # what needs no encryption
+_STEPS = 5  # redirects that are followed
 # model_type -> official file and its SHA-256; the digits in the file's name are not part of that digest
 CHECKPOINTS = {
     "vit_b": ("sam_vit_b_01ec64.pth", "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"),
@@ -41,7 +45,7 @@ class Download:
 
     Args:
         allowed: whether a missing official checkpoint may be downloaded.
-        url: where to download from instead of the official address (a mirror); http or https.
+        url: where to download from instead of the official address (a mirror); https, without a user or password.
         sha256: the checkpoint's digest, 64 hexadecimal digits; ``None`` is the official one, or, for a checkpoint of your own,
             any.
         cache_dir: folder for checkpoints and segments; ``None`` is ``$XDG_CACHE_HOME/dax_lightning`` or
@@ -61,8 +65,8 @@ class Download:
     cache_dir: str | Path | None = None
 
     def __post_init__(self) -> None:
-        if self.url is not None and not (re.match("https?://[^/]", self.url) and self.url.isascii()):
-            raise InputError(f"segmenter.download.url={self.url!r}; wanted an address that begins with http:// or https://")
+        if self.url is not None:
+            _check_address(self.url, "segmenter.download.url")
         if self.sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", self.sha256):
             raise InputError(f"segmenter.download.sha256={self.sha256!r}; wanted 64 hexadecimal digits")
 
@@ -239,25 +243,68 @@ def masks_to_partition(masks: Bool[Tensor, "n h w"], min_size: int = 1) -> Int[T
     return torch.unique(torch.from_numpy(owner[_merge_small(pieces, min_size)[pieces]]), return_inverse=True)[1]
 
 
-def fetch(url: str, path: Path, sha256: str) -> None:
-    """Download ``url`` to ``path`` unless it is there already; what is cut off or wrong leaves no file behind.
+def fetch(url: str, path: Path, sha256: str, most: int = LARGEST) -> None:
+    """Download ``url`` to ``path`` unless it is there already; what is cut off, too large or wrong leaves no file behind.
 
     Args:
-        url: http or https.
+        url: https; http from this machine alone.
         path: appears whole, or not at all; another content is replaced.
         sha256: the wanted digest, 64 lower-case hexadecimal digits.
+        most: bytes after which the download is given up.
 
     Raises:
-        InputError: no answer, cut off half-way, another digest, or no place to write.
+        InputError: another kind of address, also one that the first leads to; no answer, too large, cut off half-way, another
+            digest, or no place to write.
     """
+    _check_address(url, "the download's address")
     pooch.get_logger().setLevel("WARNING")
     with bar(1, path.name) as progress:  # pooch writes the real total; a bar of 0 counts as none
         try:
-            download: Any = pooch.HTTPDownloader(progressbar=cast(Any, progress), timeout=30)
+            download: Any = partial(_download, progress=progress, most=most)
             pooch.retrieve(url, f"sha256:{sha256}", path.name, path.parent, downloader=download)
         except (OSError, ValueError) as error:  # requests raises OSErrors, pooch a ValueError for another digest
             cause = " ".join(str(error).split()) or type(error).__name__
             raise InputError(f"the download from {url} failed ({cause})") from error
+
+
+def _download(url: str, output_file: str, _: Any, progress: Any, most: int) -> None:
+    """What pooch calls for a temporary file: no more than ``most`` bytes, and no step over plain http."""
+    import requests  # not at the top: who has the checkpoint needn't wait for it
+
+    for _step in range(_STEPS):
+        answer = requests.get(url, timeout=30, stream=True, allow_redirects=False)
+        if not answer.is_redirect:
+            break
+        url = urljoin(url, answer.headers["location"])
+        answer.close()
+        _check_address(url, "the address that it leads to")
+    with answer, open(output_file, "wb") as file:
+        answer.raise_for_status()
+        if answer.is_redirect:
+            raise ValueError(f"over {_STEPS} redirects")
+        declared = answer.headers.get("content-length", "")
+        progress.total = int(declared) if declared.isdecimal() else 0
+        held = 0
+        for part in answer.iter_content(2**20):
+            held += len(part)
+            if max(held, progress.total) > most:
+                raise ValueError(f"{max(held, progress.total):,} bytes, wanted at most {most:,}")
+            file.write(part)
+            progress.update(len(part))
+
+
+def _check_address(url: str, setting: str) -> None:
+    """Raise an InputError unless it is https, or http from this machine, without a user or password; those aren't repeated."""
+    try:
+        parts = urlsplit(url)
+        host, port, secret = parts.hostname, parts.port, "@" in parts.netloc
+    except ValueError as error:
+        raise InputError(f"{setting}={url!r} is no address ({error}); wanted one that begins with https://") from error
+    if secret:
+        raise InputError(f"{setting} has a user or password in it: leave it out, as every output has the address")
+    safe = parts.scheme == "https" or (parts.scheme == "http" and host in _HERE)
+    if not (safe and host and url.isascii() and url.isprintable() and port != 0):
+        raise InputError(f"{setting}={url!r}; wanted an address that begins with https://")
 
 
 def _segment_anything() -> ModuleType:
@@ -275,6 +322,7 @@ def _sha256(path: Path) -> str:
 def _load(model_type: str, checkpoint: Path) -> Any:
     """SAM with the checkpoint's weights, on the CPU; no code in the checkpoint is run."""
     try:
+        check_archive(checkpoint)
         weights = torch.load(checkpoint, map_location="cpu", weights_only=True)
         with torch.random.fork_rng(devices=[]):  # building draws first weights that are not used
             model = _segment_anything().sam_model_registry[model_type]()

@@ -144,6 +144,11 @@ class Task(ABC):
 
     def _fitting(self, keys: Iterable[str]) -> Iterator[int]:
         for index, key in enumerate(keys):
+            if safe_key(key, set()) != key:
+                raise InputError(
+                    f"task={self.name} lists the case {key!r:.120}, which is no safe file name: wanted letters, digits, dots, "
+                    f"dashes and underscores, at most {_LONGEST} bytes"
+                )
             self._keys.append(key)
             if self.only == "all" or self._fits(index):
                 yield index

@@ -1,6 +1,5 @@
 """COCO's two layouts, the official JSON and YOLO's text files, read into one form."""
 
-import json
 import logging
 import math
 import re
@@ -18,6 +17,7 @@ from PIL import Image
 from pycocotools import mask
 
 from dax_lightning.errors import InputError, cause_of
+from dax_lightning.files import read_json
 from dax_lightning.inputs.image_file import SUFFIXES, size_of
 
 NAMES = ("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light", "fire hydrant",
@@ -134,7 +134,7 @@ def _jsons(base: Path) -> list[Path]:
 def _official(base: Path, file: Path) -> list[tuple[str, Annotated | InputError]]:
     folder = _folder(base, file.stem.removeprefix("instances_"))
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
         images, categories = ([*content[key]] for key in ("images", "categories"))
         annotations = [*(content["annotations"] or ())]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from dax_lightning.errors import InputError
 from dax_lightning.inputs.arrays import read_array
-from dax_lightning.inputs.image_file import fitting
+from dax_lightning.inputs.image_file import fitting, opened_png
 
 SUFFIXES = (".png", ".npy")  # without loss
 VOID = 255
@@ -155,13 +155,13 @@ def _read(file: Path) -> Int[np.ndarray, "h w"]:
 
 def _read_png(file: Path) -> Shaped[np.ndarray, "h w"]:
     try:
-        with Image.open(file) as picture:
+        with opened_png(file) as picture:
             if picture.mode not in ("1", "L", "P", "I", "I;16"):
                 raise InputError(f"mask {file} is a colour picture ({picture.mode}): save it with one channel, a value a class")
-            return np.asarray(picture)
+            return np.array(picture)
     except InputError:
         raise
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"mask {file} is damaged ({' '.join(str(error).split())}): save it again") from error
 
 

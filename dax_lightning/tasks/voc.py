@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dax_lightning.black_box import BlackBox
 from dax_lightning.errors import InputError
-from dax_lightning.inputs.image_file import read_image
+from dax_lightning.inputs.image_file import opened_png, read_image
 from dax_lightning.tasks.base import Only, Task, contents
 from dax_lightning.tasks.imagenet import meanings
 from dax_lightning.types import Case
@@ -154,12 +154,11 @@ def read_mask(mask: Path) -> Image.Image:
         InputError: it is missing, damaged, or another kind of picture.
     """
     try:
-        with Image.open(mask) as picture:
+        with opened_png(mask) as picture:
             if picture.mode not in ("P", "L"):
                 raise ValueError(f"its mode is {picture.mode}")
-            picture.load()
-            return picture
-    except (OSError, SyntaxError, ValueError) as error:
+            return picture.copy()
+    except (OSError, ValueError) as error:
         raise InputError(f"VOC mask {mask} is missing or no picture of class ids ({error}): copy it again") from error
 
 
@@ -203,7 +202,7 @@ def listed(ids: str, known: Collection[str], setting: str = "task.ids") -> list[
         InputError: it can't be read, is empty, or names a key that is not known.
     """
     try:
-        lines = Path(ids).expanduser().read_text(encoding="utf-8").split()
+        lines = Path(ids).expanduser().read_text(encoding="utf-8-sig").split()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{setting}={ids} can't be read: wanted a text file with one case key a line") from error
     keys = list(dict.fromkeys(lines))

@@ -1,6 +1,9 @@
 """Networks by name: EfficientNet-Lite0 from PyPI, any timm model, any torchvision model."""
 
 import difflib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import timm
@@ -18,6 +21,8 @@ from dax_lightning.black_box.torch.module import TorchModel
 from dax_lightning.black_box.torch.weights import load_weights
 from dax_lightning.errors import InputError, remedy
 from dax_lightning.inputs.image import Crop, ImageInput
+
+_TENSORS_ALONE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch reads it at each load
 
 
 def lite0(batch_size: int = 32, device: str = "auto", crop: Crop = "center", engine: Engine = "torch") -> BlackBox:
@@ -142,12 +147,27 @@ def _from_timm(
 
 def _downloaded(model: str, make: Any) -> nn.Module:
     try:
-        return make()
+        with _tensors_alone():
+            return make()
     except Exception as error:  # hubs raise their own zoo of network errors
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"the weights of {model} could not be downloaded ({first}): give a local file as {remedy('weights=FILE')}"
         ) from error
+
+
+@contextmanager
+def _tensors_alone() -> Iterator[None]:
+    """While this is open, torch unpickles nothing but tensors, also where a hub's own code asks for more."""
+    before = os.environ.get(_TENSORS_ALONE)
+    os.environ[_TENSORS_ALONE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_TENSORS_ALONE]
+        else:
+            os.environ[_TENSORS_ALONE] = before
 
 
 def _meant(near: list[str]) -> str:

@@ -1,6 +1,5 @@
 """Weights from a file."""
 
-import pickle
 import re
 import warnings
 from collections.abc import Mapping
@@ -8,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
 from dax_lightning.errors import InputError
+from dax_lightning.files import check_archive
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict")  # keys that training scripts put a state dict under
 _PREFIXES = ("_orig_mod.", "module.", "model.", "net.")  # of torch.compile, DataParallel and Lightning
@@ -34,7 +33,7 @@ def load_weights(module: nn.Module, path: str) -> None:
         raise InputError(f"weights file {path} does not exist: give the path of a .safetensors or .pth file")
     try:
         state = _state(path)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
+    except Exception as error:  # damaged bytes fail in any way
         raise InputError(
             f"weights file {path} can't be read as a state dict ({_cause(error)}): wanted .safetensors, or a .pth by "
             "torch.save(module.state_dict(), ...)"
@@ -70,6 +69,7 @@ def _unwrapped(state: Any, module: nn.Module) -> Any:
 def _state(path: str) -> Any:
     if path.endswith(".safetensors"):
         return load_file(path)
+    check_archive(Path(path))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's guesses at what a strange file may be; the error says it better
         return torch.load(path, map_location="cpu", weights_only=True)
