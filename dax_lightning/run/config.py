@@ -257,7 +257,7 @@ def check_values(cfg: Any) -> None:
         raise InputError(f"black_box.input={kind} is text: write kind={kind}, and its settings as kind.rate=16000")
     if "kind" in cfg and cfg["kind"] is not None and "input" not in cfg["black_box"]:
         raise InputError(
-            "kind= goes with a model of your own, black_box=callable, module, onnx or exported: others know what they take"
+            "kind= goes with a model of your own, black_box=callable or black_box=module, or a file, onnx or exported"
         )
     if "max_queries" in cfg and cfg["max_queries"] is not None and cfg["max_queries"] < 1:
         raise InputError(f"max_queries={cfg['max_queries']}: it must be at least 1 row, or null for no limit")
