@@ -7,6 +7,7 @@ reads them.
 import io
 import json
 import os
+import re
 import string
 import warnings
 from pathlib import Path
@@ -547,3 +548,73 @@ def test_command_lines(arguments):
 # --- small inputs that once failed -------------------------------------------------------------------------------------
 
 # The answer store, server answers and ONNX headers have their place here.
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("segmenter=null", "segmenter=null is no choice: choose one of case, colour_clusters"),
+        ("+metric@metrics.x=1", "is no choice: choose one of deletion"),
+        ("hydra/launcher=1", "is no choice"),
+        ("=nan", "=nan can't be read: wanted key=value"),
+    ],
+)
+def test_a_group_that_is_given_no_name(argument, told):
+    with pytest.raises(InputError, match=re.escape(told)):
+        with_short_cuts([argument])
+
+
+def test_line_breaks_and_control_characters_are_not_repeated():
+    assert str(InputError("cat\n\x1b[2Jdog")) == "cat \\x1b[2Jdog"
+    assert is_one_line(one_line(ValueError("a\u2028b\x07")))
+
+
+def test_lists_that_a_spreadsheet_saved_begin_without_its_mark(tmp_path):
+    file = written(tmp_path, "a.txt", b"\xef\xbb\xbfcat\n")
+    assert (class_names(str(file)), listed(str(file), ["cat"])) == (("cat",), ["cat"])
+
+
+def test_numbers_beyond_float32(tmp_path):
+    with pytest.raises(InputError, match="NaN or infinite"):
+        WaveInput(8000).read(written(tmp_path, "a.npy", saved(np.save, np.full(9, 1e300))))
+
+
+def test_a_single_number_is_no_recording(tmp_path):
+    with pytest.raises(InputError, match="input of a single number, wanted"):
+        WaveInput(8000).read(written(tmp_path, "a.npy", saved(np.save, np.float32(3))))
+
+
+def test_a_table_with_more_cells_than_names(tmp_path):
+    with pytest.raises(InputError, match="more cells in its row than in its header"):
+        TableInput(("age",)).read(written(tmp_path, "a.csv", b"age\n3,4\n"))
+
+
+def test_rows_that_are_no_text_are_set_aside(tmp_path):
+    file = written(tmp_path, "rows.csv", b"\x80" + ROWS)
+    assert Rows(file, list(COLUMNS)).done == set()
+    assert (tmp_path / "rows_1.csv").read_bytes() == b"\x80" + ROWS
+
+
+@pytest.mark.parametrize("content", [b"\xb4", b"- &a [x, x]\n- &b [*a, *a]\n- [*b, *b]\n", b"{", b"[" * 5000])
+def test_what_a_run_left_that_is_no_yaml_or_json(tmp_path, content):
+    for name in ("metrics.json", ".hydra/overrides.yaml", ".hydra/config.yaml"):
+        written(tmp_path, name, content)
+    written(tmp_path, "rows.csv", ROWS)
+    assert write_report(tmp_path).is_file()
+
+
+@pytest.mark.parametrize("content", [b"\xbd", b"[]", b'{"explainers": 7}'])
+def test_a_run_goes_on_where_its_facts_are_damaged(folder, finished, content):
+    for name, kept in finished.items():
+        written(folder / "facts", name, kept)
+    written(folder / "facts", "metrics.json", content)
+    assert benchmark(folder / "facts", folder / "one").run()
+    assert "random" in json.loads((folder / "facts" / "metrics.json").read_text(encoding="utf-8"))["explainers"]
+
+
+def test_weights_whose_pickle_is_damaged(tmp_path):
+    content = bytearray(pth())
+    place = content.find(b"ctorch._utils")
+    content[place : place + 1] = b"t"  # pops what is not there
+    with pytest.raises(InputError, match="can't be read as a state dict"):
+        load_weights(nn.Linear(2, 2), str(written(tmp_path, "a.pth", bytes(content))))

@@ -147,6 +147,8 @@ class Input(ABC):
             raise InputError(f"input of {values.dtype} values, wanted real numbers")
         if isinstance(values, Tensor) and values.is_complex():
             raise InputError("input of complex values, wanted real numbers")
+        if values.ndim == 0:
+            raise InputError(f"input of a single number, wanted {self._wanted()}")
         with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is refused as such
             x = values.detach().cpu() if isinstance(values, Tensor) else torch.from_numpy(values.astype(np.float32))
         x = x.to(torch.float32)

@@ -101,6 +101,8 @@ class TableInput(Input):
             raise InputError(f"input {path} can't be read as a table ({error}): wanted a .csv file in UTF-8") from error
         if len(rows) != 1:
             raise InputError(f"input {path} holds {len(rows)} rows below its header, wanted one: give a file for each row")
+        if None in rows[0]:
+            raise InputError(f"input {path} has more cells in its row than in its header: write a name for each")
         x = torch.tensor([[self._number(rows[0], name, path) for name in self.names]])
         self.check(x)
         return x
@@ -129,10 +131,10 @@ class TableInput(Input):
         return lows, (math.inf,) * len(self.names) if self.highs is None else self.highs
 
     @staticmethod
-    def _number(row: dict[str, str], name: str, path: Path) -> float:
+    def _number(row: dict[str, str | None], name: str, path: Path) -> float:
         if name not in row:
             raise InputError(f"input {path} lacks the column {name}: wanted a header with every feature's name")
         try:
-            return float(row[name])
+            return float(row[name] or "")
         except (TypeError, ValueError) as error:
             raise InputError(f"input {path} has {row[name]!r} in column {name}, wanted a number") from error

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from dax_lightning.report.comparison import Picture, compare, cost_charts, cost_pictures
 from dax_lightning.report.gallery import gallery, warnings_by_text, with_notes
 from dax_lightning.report.known import Known, read_known
 from dax_lightning.report.numbers import write_differences, write_means
-from dax_lightning.report.paper import asked_table, paper_table
+from dax_lightning.report.paper import asked_table, paper_table, read_yaml
 from dax_lightning.report.parts import Part, compares, parts_of
 from dax_lightning.stats.tables import PLACE, SETTING, metric_columns, read_rows, records, summarise, typed
 
@@ -71,8 +70,8 @@ def overrides(folder: Path) -> list[str]:
         []
     """
     file = Path(folder, ".hydra", "overrides.yaml")
-    items = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
-    return [str(item) for item in items] if isinstance(items, list) else []
+    items = read_yaml(file) if file.is_file() else None
+    return [str(item) for item in items if not isinstance(item, list | dict)] if isinstance(items, list) else []
 
 
 def summarise_by(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

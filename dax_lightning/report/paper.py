@@ -86,10 +86,18 @@ def asked_table(folders: Iterable[Path]) -> int | None:
         True
     """
     for file in (Path(folder, ".hydra", "config.yaml") for folder in folders):
-        config = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+        config = read_yaml(file) if file.is_file() else None
         if isinstance(config, dict) and isinstance(number := config.get("paper_table"), int):
             return number
     return None
+
+
+def read_yaml(file: Path) -> Any:
+    """What a YAML file of a run says; ``None`` where it can't be read."""
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return None
 
 
 @cache

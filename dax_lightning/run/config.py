@@ -574,8 +574,11 @@ def _unknown_key(text: str, cause: OmegaConfBaseException) -> str:
 
 def _check_choice(argument: str) -> None:
     """Raise an InputError where a group is given what is no name, such as ``null``; Hydra has no line for that."""
-    group = re.split(r"[@=]", argument.lstrip("+"))[0]
-    if argument.startswith("~") or not (group and Path(conf_folder(), group).is_dir()):
+    key = argument.lstrip("+").partition("=")[0]
+    group = key.partition("@")[0]
+    if argument.startswith("="):
+        raise InputError(f"{argument} can't be read: wanted key=value")
+    if argument.startswith("~") or not (key != group or "/" in group or (group and Path(conf_folder(), group).is_dir())):
         return
     try:
         read = OverridesParser.create().parse_override(argument)
@@ -583,7 +586,7 @@ def _check_choice(argument: str) -> None:
         return  # Hydra will say it
     if not read.is_sweep_override() and not isinstance(read.value(), str | list | QuotedString | dict):
         known = ", ".join(sorted(file.stem for file in Path(conf_folder(), group).glob("*.yaml")))
-        raise InputError(f"{argument} is no choice: choose one of {known}, or leave {group}= out")
+        raise InputError(f"{argument} is no choice: choose one of {known or 'the group'}, or leave it out")
 
 
 def _as_text(argument: str, swept: bool) -> str:

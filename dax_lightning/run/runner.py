@@ -174,10 +174,14 @@ class Benchmark:
 
     def _write_facts(self) -> None:
         file = self.folder / "metrics.json"
-        before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        try:
+            before = dict(read_json(file)) if file.is_file() else {}
+            known = dict(before.get("explainers", {}))
+        except (ValueError, TypeError):  # damaged: it is written anew
+            before, known = {}, {}
         explainers = {name: {"needs_gradients": made.needs_gradients} for name, made in self.explainers.items()}
         metrics = {name: {"higher_is_better": metric.higher_is_better} for name, metric in self.metrics.items()}
-        facts = {**before, **metrics, "explainers": {**before.get("explainers", {}), **explainers}}
+        facts = {**before, **metrics, "explainers": {**known, **explainers}}
         file.write_text(json.dumps(facts, indent=2), encoding="utf-8")
 
     def _check_resumed(self, rows: Rows) -> None:
