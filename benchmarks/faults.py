@@ -1,21 +1,35 @@
-"""What faults of the wire do to a run: python -m benchmarks.faults prints a Markdown table.
+"""What faults of the wire, of the process and of the disk do to a run: python -m benchmarks.faults prints a Markdown table.
 
-A server on loopback answers a share of its calls with one fault, by a seed. A run is a row of batches through a black box behind
-HTTP. It survives if its answers are those of the undisturbed server bit for bit.
+- The wire: a server on loopback answers a share of its calls with one fault, by a seed. A run is a row of batches through a black
+  box behind HTTP. It survives if its answers are those of the undisturbed server bit for bit.
+- Process and disk: a run is one explanation by DAX-Mosaic with a store. It survives if it ends, after the same command was given
+  again where it broke off, with the undisturbed run's map bit for bit. Rows lost are those that were answered, were no longer in
+  flight, and had to be asked again.
 """
 
 import asyncio
+import itertools
 import json
+import multiprocessing
+import os
 import random
+import signal
+import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from dax_lightning.black_box import BlackBox, Store, from_function
 from dax_lightning.black_box.http import Form, Retry, Wire, from_http
-from dax_lightning.errors import InputError
+from dax_lightning.black_box.store import rescue
+from dax_lightning.errors import InputError, StoreError
+from dax_lightning.explainers.mosaic import MosaicDax
 from dax_lightning.serve import app, background
 from dax_lightning.testing import QuarterBox
 
@@ -178,7 +192,173 @@ def wire_outcomes(seeds: int = 5) -> Iterator[list[Outcome]]:
         yield [run_once(fault, seed) for seed in range(seeds)]
 
 
-MEASURED: tuple[Callable[[], Iterator[list[Outcome]]], ...] = (wire_outcomes,)  # each yields the runs of one fault
+KILLS = 10
+BATCH = 8
+_IMAGE = 32
+
+
+@dataclass
+class Told:
+    """A model's function that leaves a line a batch in a file, before it answers."""
+
+    log: Path
+    seconds: float = 0.0
+    scale: float = 1.0
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(f"{len(rows)}\n")
+        time.sleep(self.seconds)
+        return self.scale * rows[:, :2, :16, :16].mean((2, 3))
+
+    @property
+    def rows(self) -> int:
+        """Asked so far."""
+        return sum(map(int, self.log.read_text(encoding="utf-8").split())) if self.log.is_file() else 0
+
+
+def explained(folder: Path, seconds: float = 0.0, skew: float = 0.0) -> torch.Tensor:
+    """One run: its map is left in ``folder/map.pt``.
+
+    Args:
+        folder: holds the store, the log of rows, and the map.
+        seconds: that the model takes for a batch.
+        skew: seconds by which the clock jumps, back and forth, each time that it is read.
+    """
+    torch.set_num_threads(1)
+    if skew:
+        jumps = itertools.cycle((skew, -skew))
+        time.time = lambda: 1.7e9 + next(jumps)
+    told = Told(folder / "rows.log", seconds)
+    box = from_function(told, (_IMAGE, _IMAGE), multi_label=True, fingerprint="told", batch_size=BATCH)
+    box.keep(Store(folder / "store"))
+    made = _map_of(box)
+    torch.save(made, folder / "map.pt")
+    return made
+
+
+def _map_of(box: BlackBox) -> torch.Tensor:
+    x = torch.rand(3, _IMAGE, _IMAGE, generator=torch.Generator().manual_seed(1))
+    return MosaicDax(box, q=160).explain(x, 0).saliency
+
+
+def _started(folder: Path, **more: float) -> Any:
+    process = multiprocessing.get_context("fork").Process(target=explained, args=(folder,), kwargs=more)
+    process.start()
+    return process
+
+
+def _outcome(fault: str, folder: Path, injected: int, wanted: torch.Tensor, in_flight: int, error: str = "") -> Outcome:
+    """Of runs whose map should be there now; ``in_flight``: rows that may be asked twice."""
+    got = torch.load(folder / "map.pt", weights_only=True) if (folder / "map.pt").is_file() else torch.zeros(0)
+    same = torch.equal(got, wanted)
+    twice = Told(folder / "rows.log").rows - len(Store(folder / "store"))
+    return Outcome(fault, injected, same, max(0, twice - in_flight), twice, error, wrong=len(got) > 0 and not same)
+
+
+def killed(number: int, wanted: torch.Tensor, folder: Path) -> Outcome:
+    """Kill -9 at a random point, and the same again."""
+    log, until = Told(folder / "rows.log"), random.Random(number).randrange(BATCH, 140)
+    process = _started(folder, seconds=0.01)
+    while log.rows < until and process.is_alive():
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    again = _started(folder)
+    again.join()
+    return _outcome("kill -9", folder, 1, wanted, BATCH)
+
+
+def shared(number: int, wanted: torch.Tensor, folder: Path) -> Outcome:
+    """Two processes explain the same with one store at the same time: each may ask what the other has in flight."""
+    both = [_started(folder, seconds=0.01 + 0.002 * number) for _ in range(2)]
+    for process in both:
+        process.join()
+    return _outcome("two processes on one store", folder, 1, wanted, 160)
+
+
+def skewed(number: int, wanted: torch.Tensor, folder: Path) -> Outcome:
+    """A clock that jumps by a day, back and forth."""
+    _started(folder, skew=86400.0 * (number + 1)).join()
+    return _outcome("a clock that jumps", folder, 1, wanted, 0)
+
+
+def torn(number: int, wanted: torch.Tensor, folder: Path) -> Outcome:
+    """A page of the store is overwritten: what it held is asked again, at once or after the store was rescued."""
+    _started(folder).join()
+    Store(folder / "store").close()  # all is in the one file now
+    (folder / "map.pt").unlink()
+    file = folder / "store" / "answers.sqlite"
+    data = bytearray(file.read_bytes())
+    page = random.Random(number).randrange(1, len(data) // 4096)
+    data[page * 4096 : (page + 1) * 4096] = random.Random(number).randbytes(4096)
+    file.write_bytes(bytes(data))
+    before, error = Told(folder / "rows.log").rows, ""
+    try:
+        explained(folder)
+    except StoreError as told:
+        error = str(told)
+        rescue(folder / "store")
+        explained(folder)
+    made = _outcome("a torn page of the store", folder, 1, wanted, 10**9, error)
+    return replace(made, paid_twice=Told(folder / "rows.log").rows - before)  # the page's own rows
+
+
+def full(number: int, wanted: torch.Tensor, folder: Path) -> Outcome:
+    """A disk (tmpfs) without room, and the same again after there is some."""
+    place = folder / "store"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={40 + 12 * number}k", "tmpfs", str(place)], check=True)
+    try:
+        error = ""
+        try:
+            explained(folder)
+        except StoreError as told:
+            error = str(told)
+        subprocess.run(["mount", "-o", "remount,size=4m", str(place)], check=True)
+        explained(folder)
+        return _outcome("a full disk", folder, int(bool(error)), wanted, BATCH, "" if "its disk is full" in error else error)
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def changed(number: int, wanted: torch.Tensor, folder: Path) -> Outcome:
+    """Another model under the same address, after the same map: refused before any answer of it is used."""
+    port, error, fault = 0, "", "another model under the address"
+    for scale in (1.0, 0.99 - 0.01 * number):
+        model = from_function(Told(folder / "rows.log", scale=scale), _IMAGE, multi_label=True)
+        with background(app(model), port) as address:
+            port = int(address.rpartition(":")[2])
+            box = from_http(f"{address}/predict", _IMAGE, multi_label=True, batch_size=BATCH)
+            try:
+                box.keep(Store(folder / "store"))
+                wrong = scale != 1.0 or not torch.allclose(_map_of(box), wanted, atol=1e-3)
+            except InputError as told:
+                error, wrong = str(told), "the model was changed" not in str(told)
+    return Outcome(fault, 1, bool(error) and not wrong, 0, 0, error, wrong)
+
+
+def run_outcomes(times: int = KILLS) -> Iterator[list[Outcome]]:
+    """The runs of each fault of the process and of the disk."""
+    with tempfile.TemporaryDirectory() as place:
+        alone = Path(place, "alone")
+        alone.mkdir()
+        wanted = explained(alone)
+        for measure in (killed, shared, skewed, torn, full, changed):
+            runs = []
+            for number in range(times):
+                folder = Path(place, f"{measure.__name__}_{number}")
+                folder.mkdir()
+                try:
+                    runs.append(measure(number, wanted, folder))
+                except (OSError, subprocess.CalledProcessError) as error:
+                    print(f"{measure.__name__} can't be done here: {error}", file=sys.stderr)
+                    break
+            if runs:
+                yield runs
+
+
+MEASURED: tuple[Callable[[], Iterator[list[Outcome]]], ...] = (wire_outcomes, run_outcomes)  # each yields the runs of one fault
 
 
 def row(runs: list[Outcome]) -> str:

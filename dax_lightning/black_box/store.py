@@ -23,6 +23,7 @@ _FILE = "answers.sqlite"
 _WAIT = 60.0  # seconds for another process to finish writing
 _MANY = 500  # keys in one statement: SQLite takes some thousand
 _CHECK = 4  # bytes of the checksum at the end of each answer
+_LEAST = 32  # bytes of the shortest answer with its key
 _TABLES = """
 create table if not exists answers (key blob primary key, scores blob not null, seconds real not null);
 create table if not exists probes (model text primary key, scores blob not null);
@@ -152,13 +153,16 @@ class Store:
                 raise StoreError(_told(self.path, error)) from error
 
 
-def rescue(folder: str | Path) -> tuple[int, int]:
+def rescue(folder: str | Path) -> int:
     """Make a store anew from what can still be read of a damaged one, which is set aside as ``answers.sqlite.damaged``.
 
-    On the command line: ``python -m dax_lightning.black_box.store FOLDER``.
+    On the command line: ``python -m dax_lightning.black_box.store FOLDER``. What can't be read is asked again.
 
     Returns:
-        How many answers were saved, and how many were lost as far as is known.
+        How many answers were saved: none where the damage is at the root of the file's tree.
+
+    Raises:
+        StoreError: there is no store, or an earlier one was set aside, or the folder can't be written.
 
     Example:
         >>> import tempfile, torch
@@ -167,7 +171,7 @@ def rescue(folder: str | Path) -> tuple[int, int]:
         ...     store.write([b"0" * 16], torch.tensor([[0.5]]), seconds=0.0)
         ...     store.close()
         ...     rescue(folder)
-        (1, 0)
+        1
     """
     old = Path(folder).expanduser().absolute() / _FILE
     aside = old.with_name(f"{_FILE}.damaged")
@@ -175,31 +179,31 @@ def rescue(folder: str | Path) -> tuple[int, int]:
         raise StoreError(f"{old} does not exist: give the folder of a store")
     if aside.exists():
         raise StoreError(f"{aside} is there already: move it away first")
-    lost = []
     try:
         for end in ("", "-wal", "-shm"):
             if (left := old.with_name(_FILE + end)).exists():
                 left.rename(aside.with_name(aside.name + end))
+        most = aside.stat().st_size // _LEAST
         with contextlib.closing(sqlite3.connect(aside)) as source, contextlib.closing(_opened(old)) as made, _transaction(made):
-            made.executemany("insert or ignore into answers values (?, ?, ?)", _readable(source, lost))
-            return made.execute("select count(*) from answers").fetchone()[0], len(lost)
+            made.executemany("insert or ignore into answers values (?, ?, ?)", _readable(source, most))
+            return made.execute("select count(*) from answers").fetchone()[0]
     except (sqlite3.Error, OSError) as error:
         raise StoreError(_told(old, error)) from error
 
 
-def _readable(source: sqlite3.Connection, lost: list[int]) -> Iterator[tuple[bytes, bytes, float]]:
+def _readable(source: sqlite3.Connection, most: int) -> Iterator[tuple[bytes, bytes, float]]:
     """Every answer that its checksum confirms, row by row: a damaged page costs its own rows alone."""
-    last = source.execute("select max(rowid) from answers").fetchone()[0] or 0
+    try:
+        last = source.execute("select max(rowid) from answers").fetchone()[0] or 0
+    except sqlite3.DatabaseError:
+        last = most
     for number in range(1, last + 1):
         try:
             row = source.execute("select * from answers not indexed where rowid = ?", [number]).fetchone()
         except sqlite3.DatabaseError:
-            lost.append(number)
             continue
         if row is not None and _checked(row[0], row[1]) is not None:
             yield row
-        elif row is not None:
-            lost.append(number)
 
 
 def _opened(path: Path) -> sqlite3.Connection:
@@ -285,11 +289,11 @@ def command(arguments: Sequence[str]) -> int:
         print("wanted one argument, the folder of a store: it is made anew from what can be read", file=sys.stderr)
         return 2
     try:
-        saved, lost = rescue(arguments[0])
+        saved = rescue(arguments[0])
     except StoreError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{saved} answers are saved, {lost} are lost; the damaged file is beside it")
+    print(f"{saved} answers are saved, what could not be read is asked again; the damaged file is beside them")
     return 0
 
 
