@@ -734,12 +734,12 @@ def test_a_server_of_ours_refuses_what_it_can_not_take(body, status, told, serve
 
 def test_a_file_that_claims_more_than_it_holds_is_refused_before_it_is_read(serve):
     lying = body_of(np.zeros((3, 8, 8), np.float32)).encode()
-    raw = base64.b64decode(lying).replace(b"(3, 8, 8)", b"(3, 9**9)"[:9].ljust(9))
+    raw = base64.b64decode(lying).replace(b"(3, 8, 8)", b"(3, 8, 9)")
     huge = base64.b64decode(lying).replace(b"(3, 8, 8),", b"(9999999,)")
     address = serve(app(QuarterBox(8)))
     for content in (raw, huge):
         came = httpx.post(f"{address}/predict", content=content, headers={"Content-Type": "application/x-npy"})
-        assert (came.status_code, "no .npy file" in came.text) == (400, True)
+        assert (came.status_code, "bytes for" in came.text) == (400, True), came.text
 
 
 @pytest.mark.parametrize(
