@@ -556,7 +556,9 @@ def test_command_lines(arguments):
         ("segmenter=null", "segmenter=null is no choice: choose one of case, colour_clusters"),
         ("+metric@metrics.x=1", "is no choice: choose one of deletion"),
         ("hydra/launcher=1", "is no choice"),
+        ("segmenter=[1,2]", "is no choice: choose one of case"),
         ("=nan", "=nan can't be read: wanted key=value"),
+        ("+=grid", "+=grid can't be read: wanted key=value"),
     ],
 )
 def test_a_group_that_is_given_no_name(argument, told):
@@ -587,6 +589,11 @@ def test_a_single_number_is_no_recording(tmp_path):
 def test_a_table_with_more_cells_than_names(tmp_path):
     with pytest.raises(InputError, match="more cells in its row than in its header"):
         TableInput(("age",)).read(written(tmp_path, "a.csv", b"age\n3,4\n"))
+
+
+def test_rows_with_more_cells_than_names_are_reported(tmp_path):
+    written(tmp_path, "rows.csv", ROWS.replace(b"target_name,score", b"target_name score"))
+    assert write_report(tmp_path).is_file()
 
 
 def test_rows_that_are_no_text_are_set_aside(tmp_path):

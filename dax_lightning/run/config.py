@@ -576,7 +576,7 @@ def _check_choice(argument: str) -> None:
     """Raise an InputError where a group is given what is no name, such as ``null``; Hydra has no line for that."""
     key = argument.lstrip("+").partition("=")[0]
     group = key.partition("@")[0]
-    if argument.startswith("="):
+    if not key.lstrip("~").partition("@")[0]:
         raise InputError(f"{argument} can't be read: wanted key=value")
     if argument.startswith("~") or not (key != group or "/" in group or (group and Path(conf_folder(), group).is_dir())):
         return
@@ -584,7 +584,9 @@ def _check_choice(argument: str) -> None:
         read = OverridesParser.create().parse_override(argument)
     except HydraException:
         return  # Hydra will say it
-    if not read.is_sweep_override() and not isinstance(read.value(), str | list | QuotedString | dict):
+    value = [] if read.is_sweep_override() else read.value()
+    named = all(isinstance(one, str | QuotedString) for one in value) if isinstance(value, list) else True
+    if not named or not isinstance(value, str | list | QuotedString | dict):
         known = ", ".join(sorted(file.stem for file in Path(conf_folder(), group).glob("*.yaml")))
         raise InputError(f"{argument} is no choice: choose one of {known or 'the group'}, or leave it out")
 

@@ -1,5 +1,6 @@
 """Rows of a run become a table: groups, means, and how far the means can be trusted."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -35,7 +36,9 @@ def read_rows(folder: Path) -> pd.DataFrame:
     if not file.is_file():
         raise InputError(f"no rows.csv in {folder}: give the folder of a finished run, such as outputs/<date>/<time>")
     try:
-        rows = pd.read_csv(file, dtype=str, keep_default_na=False, encoding_errors="replace", index_col=False).fillna("")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pd.errors.ParserWarning)  # of cells beyond the header, which name nothing
+            rows = pd.read_csv(file, dtype=str, keep_default_na=False, encoding_errors="replace", index_col=False).fillna("")
     except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         raise InputError(f"{file} is no table ({error}): mend or remove it and run again") from error
     if missing := [name for name in NEEDED if name not in rows]:
