@@ -109,6 +109,8 @@ def test_noise_is_of_its_size_and_stays_in_range():
     assert not torch.equal(noisy(grey, 0.02, 3), noisy(grey, 0.02, 4))
     black = noisy(torch.zeros(3, 64, 64), 0.5, 0)
     assert (black.min(), (black == 0).float().mean()) == (0, pytest.approx(0.5, abs=0.03))
+    quiet = noisy(torch.full((1, 64, 64), -40.0), 0.02, 0, -80, 0)  # decibels
+    assert (quiet.mean().item(), quiet.std().item()) == (pytest.approx(-40, abs=0.1), pytest.approx(1.6, rel=0.05))
 
 
 def test_stability_over_seeds_by_hand():

@@ -41,14 +41,17 @@ def rank_correlation(first: Float[Tensor, "*space"], second: Float[Tensor, "*spa
     return float(np.clip(one @ other / size, -1, 1)) if size else 0.0
 
 
-def noisy(x: Float[Tensor, "c *space"], sigma: float, seed: int) -> Float[Tensor, "c *space"]:
-    """``x`` with Gaussian noise, clamped to [0, 1]; ``sigma`` is its standard deviation in the same units.
+def noisy(
+    x: Float[Tensor, "c *space"], sigma: float, seed: int, low: float | int = 0, high: float | int = 1
+) -> Float[Tensor, "c *space"]:
+    """``x`` with Gaussian noise, clamped to [low, high]; ``sigma`` is its standard deviation in parts of that range.
 
     Example:
         >>> noisy(torch.ones(3, 2, 2), sigma=0.1, seed=0).max().item()
         1.0
     """
-    return (x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))).clamp(0, 1)
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+    return (x + sigma * (high - low) * noise).clamp(low, high)
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,9 @@ class StabilityNoise(Metric):
             raise InputError(f"metric.sigma={self.sigma}, repeats={self.repeats}: wanted a positive sigma and 1 repeat or more")
 
     def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float:
-        noised = (replace(case, x=noisy(case.x, self.sigma, self.seed + i)) for i in range(self.repeats))
+        view = given(explainer).black_box.input
+        noises = (noisy(case.x, self.sigma, self.seed + i, view.low, view.high) for i in range(self.repeats))
+        noised = (replace(case, x=x) for x in noises)
         return _agreement(explanation, (given(explainer).explain_case(other, explanation.target) for other in noised))
 
 
