@@ -11,7 +11,6 @@ import asyncio
 import itertools
 import json
 import multiprocessing
-import os
 import random
 import signal
 import subprocess
@@ -243,16 +242,34 @@ def _map_of(box: BlackBox) -> torch.Tensor:
 
 
 def _started(folder: Path, **more: float) -> Any:
-    process = multiprocessing.get_context("fork").Process(target=explained, args=(folder,), kwargs=more)
+    """A run in a process of its own; the line that ends it is left in ``folder/error.txt``."""
+    process = multiprocessing.get_context("fork").Process(target=_ended, args=(folder,), kwargs=more)
     process.start()
     return process
+
+
+def _ended(folder: Path, **more: float) -> None:
+    try:
+        explained(folder, **more)
+    except StoreError as error:
+        (folder / "error.txt").write_text(str(error), encoding="utf-8")
+
+
+def _told(folder: Path) -> str:
+    """The line that ended the run before, which is forgotten; empty: none did."""
+    file = folder / "error.txt"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    file.unlink(missing_ok=True)
+    return text
 
 
 def _outcome(fault: str, folder: Path, injected: int, wanted: torch.Tensor, in_flight: int, error: str = "") -> Outcome:
     """Of runs whose map should be there now; ``in_flight``: rows that may be asked twice."""
     got = torch.load(folder / "map.pt", weights_only=True) if (folder / "map.pt").is_file() else torch.zeros(0)
     same = torch.equal(got, wanted)
-    twice = Told(folder / "rows.log").rows - len(Store(folder / "store"))
+    store = Store(folder / "store")
+    twice = Told(folder / "rows.log").rows - len(store)
+    store.close()
     return Outcome(fault, injected, same, max(0, twice - in_flight), twice, error, wrong=len(got) > 0 and not same)
 
 
@@ -262,11 +279,10 @@ def killed(number: int, wanted: torch.Tensor, folder: Path) -> Outcome:
     process = _started(folder, seconds=0.01)
     while log.rows < until and process.is_alive():
         time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.join()
-    again = _started(folder)
-    again.join()
-    return _outcome("kill -9", folder, 1, wanted, BATCH)
+    _started(folder).join()
+    return _outcome("kill -9", folder, int(process.exitcode == -signal.SIGKILL), wanted, BATCH)
 
 
 def shared(number: int, wanted: torch.Tensor, folder: Path) -> Outcome:
@@ -293,13 +309,11 @@ def torn(number: int, wanted: torch.Tensor, folder: Path) -> Outcome:
     page = random.Random(number).randrange(1, len(data) // 4096)
     data[page * 4096 : (page + 1) * 4096] = random.Random(number).randbytes(4096)
     file.write_bytes(bytes(data))
-    before, error = Told(folder / "rows.log").rows, ""
-    try:
-        explained(folder)
-    except StoreError as told:
-        error = str(told)
+    before = Told(folder / "rows.log").rows
+    _started(folder).join()
+    if error := _told(folder):
         rescue(folder / "store")
-        explained(folder)
+        _started(folder).join()
     made = _outcome("a torn page of the store", folder, 1, wanted, 10**9, error)
     return replace(made, paid_twice=Told(folder / "rows.log").rows - before)  # the page's own rows
 
@@ -310,13 +324,10 @@ def full(number: int, wanted: torch.Tensor, folder: Path) -> Outcome:
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={40 + 12 * number}k", "tmpfs", str(place)], check=True)
     try:
-        error = ""
-        try:
-            explained(folder)
-        except StoreError as told:
-            error = str(told)
+        _started(folder).join()
+        error = _told(folder)
         subprocess.run(["mount", "-o", "remount,size=4m", str(place)], check=True)
-        explained(folder)
+        _started(folder).join()
         return _outcome("a full disk", folder, int(bool(error)), wanted, BATCH, "" if "its disk is full" in error else error)
     finally:
         subprocess.run(["umount", str(place)], check=True)

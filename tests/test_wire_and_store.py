@@ -1,6 +1,7 @@
 """A model behind a wire, its answers on disk: one network, one map, every row paid once and counted as the server counts."""
 
 from contextlib import ExitStack
+from typing import Any
 
 import httpx
 import pytest
@@ -15,7 +16,7 @@ from tests.nets import small
 from tests.test_cli import Command, photo, whole_run
 
 __all__ = ["photo", "whole_run"]
-NORMAL = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+NORMAL: Any = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
 
 
 def box_of(seed: int = 0) -> BlackBox:
