@@ -16,7 +16,7 @@ def log_to(make: Callable[[], Any]) -> Iterator[None]:
     """Trainings inside the ``with`` write their curves to a Lightning logger, in this thread alone.
 
     Args:
-        make: makes the Lightning ``Logger``; it is called once, when a training first asks. What trains nothing needs no Lightning.
+        make: makes the Lightning ``Logger``; called once, when a training first asks. What trains nothing needs no Lightning.
 
     Example:
         >>> with log_to(lambda: "a logger"):

@@ -42,7 +42,8 @@ def counts(monkeypatch):
     )
 
 
-def test_a_search_has_a_job_a_trial_and_names_the_best(run: Command, photo, counts):
+@pytest.mark.usefixtures("counts")
+def test_a_search_has_a_job_a_trial_and_names_the_best(run: Command, photo):
     assert run(photo, *SEARCH, "hydra.sweeper.n_trials=4", settings=QUICK) == 0, run.err + run.out
     assert jobs(run.folder) == [0, 1, 2, 3]
     told = {job: int(overrides(run.folder, job).split("q=")[1].split()[0]) for job in range(4)}
@@ -64,7 +65,8 @@ def test_choices_alone_come_each_once(run: Command, photo):
     assert len({overrides(run.folder, job) for job in range(4)}) == 4
 
 
-def test_a_search_goes_on_where_it_was(run: Command, photo, counts):
+@pytest.mark.usefixtures("counts")
+def test_a_search_goes_on_where_it_was(run: Command, photo):
     assert run(photo, *SEARCH, "hydra.sweeper.n_trials=2", settings=QUICK) == 0, run.err + run.out
     before = [overrides(run.folder, job) for job in (0, 1)]
     written = (run.folder / "0" / "rows.csv").stat().st_mtime_ns
@@ -76,7 +78,8 @@ def test_a_search_goes_on_where_it_was(run: Command, photo, counts):
     assert best(run.folder)["jobs"] == 4
 
 
-def test_a_job_that_was_stopped_is_run_again_first(run: Command, photo, counts, monkeypatch):
+@pytest.mark.usefixtures("counts")
+def test_a_job_that_was_stopped_is_run_again_first(run: Command, photo, monkeypatch):
     def stops(_cfg, folder):
         if folder.name == "1":
             raise KeyboardInterrupt

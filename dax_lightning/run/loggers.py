@@ -144,6 +144,7 @@ class CsvCurves:
             raise InputError(f"logger.flush_logs_every_n_steps={self.flush_logs_every_n_steps}: wanted 1 or more lines")
 
     def __call__(self, save_dir: Path | str, name: str, version: str) -> Any:
+        """One case's ``CSVLogger``."""
         from pytorch_lightning.loggers import CSVLogger
 
         return CSVLogger(save_dir, name, version, flush_logs_every_n_steps=self.flush_logs_every_n_steps)
@@ -290,10 +291,8 @@ class WandbRun(RunLogger):
         if settings.get("id") or "WANDB_RUN_ID" in os.environ or not file.is_file():
             return {}
         online = settings["mode"] in ("online", None) and os.environ.get("WANDB_MODE") not in ("offline", "dryrun", "disabled")
-        return {
-            "id": file.read_text(encoding="utf-8").strip(),
-            **({"resume": "allow"} if online else {}),
-        }  # wandb sync joins them
+        own = {"id": file.read_text(encoding="utf-8").strip()}
+        return {**own, "resume": "allow"} if online else own  # offline, wandb sync joins what has one id
 
     def _curves(self, name: str) -> Any:
         plain = _no_dots(name)

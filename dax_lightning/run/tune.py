@@ -1,6 +1,6 @@
 """``hydra/sweeper=optuna``: the next jobs of a sweep are suggested from the results of those before.
 
-hydra-optuna-sweeper is not used: it names an optuna of 2022, starts again at job 0 where a search goes on, and ends with a failed job.
+hydra-optuna-sweeper is not used. It names an optuna of 2022, begins at job 0 where a search goes on, and a failed job ends it.
 """
 
 import json
@@ -178,9 +178,9 @@ def objective(folder: Path, metric: str) -> float | None:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = Path(folder, "rows.csv").write_text("task,case,explainer,status,iou\\nvoc,a,dax,ok,0.25\\nvoc,b,dax,ok,0.75\\n")
+        ...     _ = Path(folder, "rows.csv").write_text("task,case,explainer,status,iou\\nvoc,a,dax,ok,0.25\\nvoc,b,dax,ok,1\\n")
         ...     objective(Path(folder), "iou"), objective(Path(folder), "pointing")
-        (0.5, None)
+        (0.625, None)
     """
     from dax_lightning.stats.tables import read_rows, typed  # it imports pandas, which a typo needn't wait for
 
