@@ -5,6 +5,8 @@ import json
 import os
 import socket
 import struct
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from functools import partial
@@ -34,6 +36,8 @@ from dax_lightning.segment.grid import Grid
 from dax_lightning.tasks import Files, Task
 from dax_lightning.testing import KINDS, HalvesModel, QuarterBox, ToyBox
 from dax_lightning.types import Case, Sound
+from tests.conftest import ROOT
+from tests.test_cli import BOX, SMALL
 
 EPOCHS = 2
 TERMS = {f"{stage}_{term}" for stage in ("train", "val") for term in ("total", "mse", "counterfactual")}
@@ -142,6 +146,24 @@ def test_ranks_of_a_cluster_keep_no_curve_away(tmp_path, monkeypatch):
 def test_csv_leaves_no_folder_where_nothing_was_trained(tmp_path, no_training):
     assert benchmark_of(tmp_path, CsvRun(), no_training).run()
     assert not (tmp_path / "curves").exists()
+
+
+def test_a_default_run_imports_no_lightning(photograph, tmp_path):
+    """It takes seconds, and DAX-Mosaic trains nothing; in a process of its own, where nothing else has imported it."""
+    told = (
+        "import sys; from dax_lightning.run.main import run; print(run(sys.argv[1:]), {'pytorch_lightning'} & set(sys.modules))"
+    )
+    own = ["explainer=dax", "logger=csv", f"input={photograph}", f"hydra.run.dir={tmp_path / 'run'}"]
+    done = subprocess.run(
+        [sys.executable, "-c", told, *BOX, *SMALL, *own],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.stdout.splitlines()[-1] == "0 set()", done.stdout + done.stderr
 
 
 # --- any other -------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from dax_lightning.plots.canvas import GREY, INK, MAP, RED, RULE, axes_at, print
 
 WIDE, HIGH = 1.25, 2.6  # inches between two axes, and of an axis
 NAMED = 12  # most names beside an axis
+GAP = 0.055  # of an axis, between two numbers that both can be read
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,9 @@ def _axis(axes: Axes, n: int, one: Coordinate) -> np.ndarray:
     heights, told = _numbers(one) if all(isinstance(value, float) for value in one.values) else _names(one)
     for height, text in told:
         axes.plot([n - 0.02, n], [height, height], color=GREY, linewidth=0.9, zorder=0)
-        place = {"x": n + 0.05, "y": height, "s": printable(text, 16), "ha": "left", "va": "center"}
+        place = {"x": n + 0.05, "y": height, "s": printable(text, 19), "ha": "left", "va": "center"}
         box = {"facecolor": "white", "alpha": 0.75, "pad": 0.6, "linewidth": 0}
-        axes.text(**place, zorder=9, bbox=box, **style(7, INK))
+        axes.text(**place, zorder=9, bbox=box, **style(6.6, INK))
     return heights
 
 
@@ -108,7 +109,11 @@ def _numbers(one: Coordinate) -> tuple[np.ndarray, list[tuple[float, str]]]:
     else:
         shown = np.exp(np.linspace(np.log(low), np.log(high), 4)).tolist() if logarithmic else np.linspace(low, high, 4).tolist()
     at = {value: float(np.interp(scale(value), [scale(low), scale(high)], [0, 1])) if high > low else 0.5 for value in shown}
-    return heights, [(1 - y if one.up is False else y, f"{value:.3g}") for value, y in at.items()]
+    told: list[tuple[float, str]] = []
+    for value, y in at.items():
+        if not told or abs(y - told[-1][0]) > GAP:
+            told.append((y, f"{value:.3g}"))
+    return heights, [(1 - y if one.up is False else y, text) for y, text in told]
 
 
 def _names(one: Coordinate) -> tuple[np.ndarray, list[tuple[float, str]]]:
