@@ -2,29 +2,30 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 _LOGGER: ContextVar[Any] = ContextVar("logger", default=None)
 
 
 @contextmanager
-def log_to(logger: Any) -> Iterator[None]:
-    """Trainings inside the ``with`` write their curves to this Lightning logger, in this thread alone.
+def log_to(make: Callable[[], Any]) -> Iterator[None]:
+    """Trainings inside the ``with`` write their curves to a Lightning logger, in this thread alone.
 
     Args:
-        logger: a Lightning ``Logger``.
+        make: makes the Lightning ``Logger``; called once, when a training first asks. What trains nothing needs no Lightning.
 
     Example:
-        >>> with log_to("a logger"):
+        >>> with log_to(lambda: "a logger"):
         ...     current_logger()
         'a logger'
         >>> current_logger() is None
         True
     """
-    token = _LOGGER.set(logger)
+    token = _LOGGER.set(cache(make))
     try:
         yield
     finally:
@@ -38,7 +39,8 @@ def current_logger() -> Any:
         >>> current_logger() is None
         True
     """
-    return _LOGGER.get()
+    make = _LOGGER.get()
+    return None if make is None else make()
 
 
 @contextmanager

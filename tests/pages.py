@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 
 from dax_lightning.run.config import with_short_cuts
 from tests.conftest import ROOT
@@ -45,7 +46,10 @@ def jobs(command: str) -> list[list[str]]:
     rows: list[list[str]] = [[]]
     for override in parsed:
         key, line = str(override.input_line).split("=")[0], str(override.input_line)
-        values = override.sweep_string_iterator() if override.is_sweep_override() else None
+        value = override.value()
+        values = override.sweep_string_iterator() if override.is_discrete_sweep() else None
+        if isinstance(value, IntervalSweep):
+            values = [value.start, value.end]
         each = [line] if values is None else [f"{key}={value}" for value in values]
         rows = [[*row, argument] for argument in each for row in rows]
     return rows

@@ -70,8 +70,8 @@ def test_keys_are_the_parameters(file):
     node = node_of(file)
     keys = {key for key in node if not str(key).startswith("_")}
     known = parameters(node)
-    if lightnings(node):  # what is worth a place of the many; `mode` goes on to W&B
-        assert keys <= set(known) | {"mode"}
+    if lightnings(node):  # what is worth a place of the many; `mode` and `group` go on to W&B
+        assert keys <= set(known) | {"mode", "group"}
     else:
         assert keys == set(known)
 

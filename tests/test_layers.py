@@ -49,7 +49,7 @@ LATE = {"types": "plots"}  # and what a function may import when it is called: a
 PUBLIC = "__init__"  # the package itself may import all that is meant for users, and no other layer may import it
 NOT_PUBLIC = {"run", "__main__"}
 MAIN = "dax_lightning/run/main.py"
-DOOR = {MAIN, "dax_lightning/run/config.py", "dax_lightning/run/jobs.py"}
+DOOR = {MAIN, "dax_lightning/run/config.py", "dax_lightning/run/jobs.py", "dax_lightning/run/tune.py"}
 FILES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in [ROOT / "train.py", *(f for d in ("dax_lightning", "scripts", "benchmarks") for f in (ROOT / d).rglob("*.py"))]

@@ -5,10 +5,13 @@ import json
 import os
 import socket
 import struct
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -33,6 +36,8 @@ from dax_lightning.segment.grid import Grid
 from dax_lightning.tasks import Files, Task
 from dax_lightning.testing import KINDS, HalvesModel, QuarterBox, ToyBox
 from dax_lightning.types import Case, Sound
+from tests.conftest import ROOT
+from tests.test_cli import BOX, SMALL
 
 EPOCHS = 2
 TERMS = {f"{stage}_{term}" for stage in ("train", "val") for term in ("total", "mse", "counterfactual")}
@@ -141,6 +146,24 @@ def test_ranks_of_a_cluster_keep_no_curve_away(tmp_path, monkeypatch):
 def test_csv_leaves_no_folder_where_nothing_was_trained(tmp_path, no_training):
     assert benchmark_of(tmp_path, CsvRun(), no_training).run()
     assert not (tmp_path / "curves").exists()
+
+
+def test_a_default_run_imports_no_lightning(photograph, tmp_path):
+    """It takes seconds, and DAX-Mosaic trains nothing; in a process of its own, where nothing else has imported it."""
+    told = (
+        "import sys; from dax_lightning.run.main import run; print(run(sys.argv[1:]), {'pytorch_lightning'} & set(sys.modules))"
+    )
+    own = ["explainer=dax", "logger=csv", f"input={photograph}", f"hydra.run.dir={tmp_path / 'run'}"]
+    done = subprocess.run(
+        [sys.executable, "-c", told, *BOX, *SMALL, *own],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.stdout.splitlines()[-1] == "0 set()", done.stdout + done.stderr
 
 
 # --- any other -------------------------------------------------------------------------------------------------------
@@ -325,7 +348,7 @@ def test_wandb_table_shows_each_row_and_the_summary_its_means(tmp_path):
     (rows,) = tables_in(files, history_in(records))
     with (tmp_path / "rows.csv").open(newline="") as lines:
         expected = list(csv.DictReader(lines))
-    assert [list(row) for row in rows] == [["input", "overlay", "region", "truth", *row] for row in expected]
+    assert [list(row) for row in rows] == [["input", "map", "overlay", "region", "truth", *row] for row in expected]
     assert [row["case"] for row in rows] == ["a", "b.c"]
     assert [row["iou"] for row in rows] == pytest.approx([float(row["iou"]) for row in expected])
     (artifact,) = (record.artifact for record in records if record.HasField("artifact") and "rows" in record.artifact.name)
@@ -333,7 +356,7 @@ def test_wandb_table_shows_each_row_and_the_summary_its_means(tmp_path):
     table = json.loads(kept["rows.table.json"].read_text())
     assert len(table["data"]) == 2
     for row in (dict(zip(table["columns"], row, strict=True)) for row in table["data"]):
-        shown = {name: pixels_of(kept[row[name]["path"]]) for name in ("input", "overlay", "region", "truth")}
+        shown = {name: pixels_of(kept[row[name]["path"]]) for name in ("input", "map", "overlay", "region", "truth")}
         assert {pixels.shape[:2] for pixels in shown.values()} == {(32, 32)}
         truth = shown["truth"]
         assert (truth[:16, :16] == 255).all()
@@ -347,7 +370,7 @@ def test_wandb_table_shows_each_row_and_the_summary_its_means(tmp_path):
 @pytest.mark.usefixtures("wandb")
 @pytest.mark.parametrize(
     ("input", "shown"),
-    [(KINDS["recording"], {"input", "overlay", "region"}), (WaveInput(8000), {"overlay"})],
+    [(KINDS["recording"], {"input", "map", "overlay", "region"}), (WaveInput(8000), {"overlay"})],
     ids=["spectrogram", "wave"],
 )
 def test_wandb_table_plays_what_a_map_of_sound_keeps_and_removes(tmp_path, input, shown):
@@ -362,7 +385,7 @@ def test_wandb_table_plays_what_a_map_of_sound_keeps_and_removes(tmp_path, input
     kept = {entry.path: Path(entry.local_path) for entry in artifact.manifest.contents}
     table = json.loads(kept["rows.table.json"].read_text())
     (row,) = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
-    assert {name for name in ("input", "overlay", "region", "truth") if row[name]} == shown
+    assert {name for name in ("input", "map", "overlay", "region", "truth") if row[name]} == shown
     for told, file in (("recording", "clip__input"), ("kept", "clip__lime__kept"), ("removed", "clip__lime__removed")):
         assert row[told]["_type"] == "audio-file"
         assert kept[row[told]["path"]].read_bytes() == (folder / "explanations" / f"{file}.wav").read_bytes()
@@ -467,7 +490,7 @@ def test_wandb_mode_is_wandbs_own_rule_and_nobody_is_asked(wandb, monkeypatch):
     def started(mode):
         found = []
         with monkeypatch.context() as patch:
-            patch.setattr(wandb, "init", lambda mode, **_: found.append(mode))
+            patch.setattr(wandb, "init", lambda mode, **_: found.append(mode) or SimpleNamespace(disabled=True))
             WandbRun(partial(WandbLogger, mode=mode)).start(Path(), {})
         return found[0]
 

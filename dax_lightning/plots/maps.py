@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from matplotlib import colormaps
 from torch import Tensor
 
-from dax_lightning.plots.canvas import MAP, is_flat, stretch
+from dax_lightning.plots.canvas import MAP, SIGNED, is_flat, stretch
 
 _NOTHING = 0.005  # share of the area under which a salient region shows nothing
 
@@ -37,6 +37,19 @@ def overlay(picture: Float[np.ndarray, "h w 3"], saliency: Float[np.ndarray, "h 
     share = displayed(saliency)
     strength = (0.1 + 0.55 * share)[..., None]
     return (1 - strength) * grey + strength * colormaps[MAP](share)[..., :3]
+
+
+def coloured(saliency: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
+    """Colour a map alone; of a map with both signs, zero is white.
+
+    Example:
+        >>> coloured(np.array([[-1.0, 0.0, 1.0]]))[0, 1].round(1).tolist()
+        [1.0, 1.0, 1.0]
+    """
+    if not is_signed(saliency):
+        return colormaps[MAP](stretch(saliency))[..., :3]
+    most = np.nanmax(np.abs(saliency))
+    return colormaps[SIGNED](0.5 + 0.5 * np.nan_to_num(saliency) / most)[..., :3]
 
 
 def salient(saliency: Float[np.ndarray, "h w"], k: float | int = 1) -> tuple[Bool[np.ndarray, "h w"], float]:

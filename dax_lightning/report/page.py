@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from dax_lightning.report.gallery import gallery, warnings_by_text, with_notes
 from dax_lightning.report.known import Known, read_known
 from dax_lightning.report.numbers import write_differences, write_means
 from dax_lightning.report.paper import asked_table, paper_table, read_yaml
-from dax_lightning.report.parts import Part, compares, parts_of
+from dax_lightning.report.parts import WRONG, Part, compares, parts_of
+from dax_lightning.report.sweep import read_best, settings_picture
 from dax_lightning.stats.tables import PLACE, SETTING, metric_columns, read_rows, records, summarise, typed
 
 SHOWN_VERSIONS = ("dax-lightning", "python", "torch", "pytorch-lightning")
@@ -120,7 +121,11 @@ def render(
         "facts": _facts(rows) | facts | made_of(found),
         "missing": missing or {},
     }
-    words |= {"tables": [_part_table(part, metrics, known) for part in parts] if compared else tables}
+    several = len(set(rows["job"])) > 1
+    marked = [_marked(table, known, metrics) for table in tables] if several else tables
+    words |= {"tables": [_part_table(part, metrics, known) for part in parts] if compared else marked}
+    first = str(read_best(folder).get("metric", ""))
+    words |= {"settings": settings_picture(chart.groups, metrics, known, first) if several else None}
     words |= {"quality": cost_pictures(parts, _plotted(metrics, known)) if compared else _quality(chart, metrics)}
     comparison = compare(folder, parts, found, known)
     write_means(parts, metrics, Path(folder, "means.csv"))
@@ -168,6 +173,12 @@ def signed(value: float) -> str:
         ('+0.031', '−0.200', '–')
     """
     return f"{value:+.3f}".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def _marked(table: Table, known: Known, metrics: list[str]) -> Table:
+    """The table with its best lines; none where lines are of several tasks or models, or of answers that are wrong."""
+    apart = any(key in table.groups for key in PLACE) or any(WRONG in str(table.groups.get(k)) for k in ("overrides", "label"))
+    return table if apart or table.groups.empty else replace(table, best={m: known.best(table.groups, m) for m in metrics})
 
 
 def _part_table(part: Part, metrics: list[str], known: Known) -> Table:

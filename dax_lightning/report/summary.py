@@ -7,6 +7,7 @@ import pandas as pd
 
 from dax_lightning.errors import InputError
 from dax_lightning.report.page import Table, overrides, render, summarise_by
+from dax_lightning.report.sweep import search_facts
 from dax_lightning.stats.tables import NEEDED, SETTING, read_rows, records, typed
 
 _NAMED = ("seed", "black_box", "explainer")  # a row's own columns name these
@@ -44,7 +45,7 @@ def write_summary(folder: Path) -> Path:
     rows["overrides"] = [_setting(own[row["job"]], row) for row in records(rows)]
     by_job, by_setting = _tables(rows, said={item.split("=")[0] for items in own.values() for item in items})
     tables = [by_job, by_setting] if len(by_setting.groups) < len(by_job.groups) else [by_job]
-    facts = {"Jobs": str(len(given)), "Overrides of all": " ".join(shared) or "none"}
+    facts = {"Jobs": str(len(given)), "Overrides of all": " ".join(shared) or "none", **search_facts(folder)}
     return render(folder, rows, tables, by_setting, facts=facts, missing=missing)
 
 

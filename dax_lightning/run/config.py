@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, OverrideParseException
+from hydra.types import RunMode
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -421,7 +422,7 @@ def _refers(text: str, setting: str) -> bool:
 
 
 def run_name(cfg: Any, nodes: Mapping[str, Any]) -> str:
-    """What a run is called where runs have names: ``<task>-<explainer or comparison>-<model>-q<q>``.
+    """What a run is called where runs have names: ``<task>-<explainer or comparison>-<model>-q<q>``, then the job of a sweep.
 
     Args:
         cfg: the configuration.
@@ -430,7 +431,17 @@ def run_name(cfg: Any, nodes: Mapping[str, Any]) -> str:
     choices = HydraConfig.get().runtime.choices
     group = next((choices[g] for g in ("experiment", "comparison") if choices.get(g) not in (None, "null")), "several")
     model = Path(_model_name(cfg)).name
-    return f"{choices['task']}-{next(iter(nodes)) if len(nodes) == 1 else group}-{model}-q{cfg.q}"
+    job = f"-job{HydraConfig.get().job.num}" if HydraConfig.get().mode is RunMode.MULTIRUN else ""
+    return f"{choices['task']}-{next(iter(nodes)) if len(nodes) == 1 else group}-{model}-q{cfg.q}{job}"
+
+
+def sweep_name() -> str | None:
+    """What the jobs of this sweep have in common: the end of its folder's path, such as ``2026-01-31/12-30-00``."""
+    hydra = HydraConfig.get()
+    if hydra.mode is not RunMode.MULTIRUN:
+        return None
+    place = Path(hydra.sweep.dir)
+    return "/".join(place.parts[-2:]) if re.fullmatch(r"\d\d-\d\d-\d\d(_\d+)?", place.name) else place.name
 
 
 def _model_name(cfg: Any) -> str:

@@ -68,7 +68,7 @@ class Run:
     Attributes:
         folder: of the run or of the multirun; ``None`` before it is known, and where nothing runs.
         multirun: whether each job has a subfolder.
-        interrupted: whether the user pressed Ctrl-C.
+        interrupted: whether Ctrl-C or SIGTERM came.
         arguments: what was given on the command line.
     """
 
@@ -136,22 +136,23 @@ RUN = Run()  # of this process
 
 @contextmanager
 def one_run(arguments: Sequence[str]) -> Iterator[Run]:
-    """A fresh :data:`RUN` of these arguments; its folder is unlocked at the end. Ctrl-C is noted, whoever handles it first."""
+    """A fresh :data:`RUN` of these arguments; its folder is unlocked at the end. Ctrl-C and SIGTERM are noted, whoever handles
+    them first, and what is open is closed."""
     RUN.folder, RUN.multirun, RUN.interrupted, RUN.arguments = None, False, False, tuple(arguments)
     main_thread = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT) if main_thread else None
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)} if main_thread else {}
 
     def interrupt(*_: Any) -> None:
         RUN.interrupted = True
         raise KeyboardInterrupt
 
-    if main_thread:
-        signal.signal(signal.SIGINT, interrupt)
+    for one in before:
+        signal.signal(one, interrupt)
     try:
         yield RUN
     finally:
-        if main_thread:
-            signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        for one, handler in before.items():
+            signal.signal(one, handler or signal.SIG_DFL)
         RUN.release()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 
 from dax_lightning.errors import InputError
 from dax_lightning.run.config import (
@@ -24,11 +25,13 @@ from dax_lightning.run.config import (
     labels,
     one_line,
     run_name,
+    sweep_name,
     usable,
     with_short_cuts,
 )
 from dax_lightning.run.help import conf_folder, help_text
-from dax_lightning.run.jobs import OK, REFUSED, RUN, STOPPED, Run, job_status, one_run, rerun, summary
+from dax_lightning.run.jobs import OK, REFUSED, RUN, STOPPED, Run, job_status, one_run, rerun, summary, worst
+from dax_lightning.run.tune import objective
 
 _CUT = 0.1  # share of a photograph that a centre crop may leave out without a word
 
@@ -56,7 +59,7 @@ def explain(cfg: Any, folder: Path) -> int:
     trust = cfg.allow_targets
     metrics = {name: build(node, f"metrics.{name}", trust) for name, node in cfg.metrics.items()}
     nodes = explainer_nodes(cfg)
-    logger = run_logger(build(cfg.logger, "logger", trust), run_name(cfg, nodes), cfg.mask_every)
+    logger = run_logger(build(cfg.logger, "logger", trust), run_name(cfg, nodes), cfg.mask_every, sweep_name())
     for line in idle_settings(cfg, nodes, HydraConfig.get().overrides.task):
         print(f"warning: {line}", file=sys.stderr)
     partial = {
@@ -98,8 +101,11 @@ def explain(cfg: Any, folder: Path) -> int:
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
-def job(cfg: Any) -> None:
-    """One job, in the folder where the command was given: a user's mistake is one line, and a multirun's other jobs go on."""
+def job(cfg: Any) -> float | None:
+    """One job, in the folder where the command was given: a user's mistake is one line, and a multirun's other jobs go on.
+
+    A job of a multirun gives the number that a search judges it by, see :func:`dax_lightning.run.tune.objective`.
+    """
     here = HydraConfig.get().runtime.cwd
     os.chdir(here)  # hydra.job.chdir would have relative paths lead elsewhere
     if here not in sys.path:
@@ -110,6 +116,9 @@ def job(cfg: Any) -> None:
             codes.append(explain(cfg, folder))
         except USER_ERRORS as error:
             codes.append(_refuse(error))
+    if HydraConfig.get().mode is not RunMode.MULTIRUN or worst(codes) == REFUSED or cfg.dry_run or cfg.confirm:
+        return None
+    return objective(folder, str(cfg.tune.metric))
 
 
 def run(arguments: Sequence[str]) -> int:

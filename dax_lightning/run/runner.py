@@ -111,7 +111,7 @@ class Benchmark:
         missing = {key: [name for name in self.explainers if (key, name) not in rows.done] for key in keys}
         places = _Places(sum(map(len, missing.values())), len(self.explainers))
         print(_plan(len(keys), len(self.explainers), places.of, self.labels), flush=True)
-        self.logger.start(self.folder, shared_config(self.configs))
+        self.logger.start(self.folder, shared_config(self.configs), _tags(self.labels))
         finished = False
         try:
             for index, key in enumerate(keys):
@@ -119,10 +119,12 @@ class Benchmark:
                     self._case(index, key, missing[key], places)
             finished = not rows.failed and not self.stopped
         finally:
+            reported = False
             try:
-                self.logger.finish(rows.table(), failed=not finished)
-            finally:
                 write_report(self.folder)
+                reported = True
+            finally:
+                self.logger.finish(rows.table(), failed=not (finished and reported))
         if not rows.done and len(self._refused) == rows.failed > 0 and not self.stopped:
             raise self._all_refused()
         return finished
@@ -371,6 +373,15 @@ def shared_config(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         return first
     first.pop("explainer", None)
     return first | {"explainers": {name: config.get("explainer") for name, config in configs.items()}}
+
+
+def _tags(labels: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a run is found by: ``explainer=dax``, ``loss=v1``, ``segmenter=slic``, ``q=1000``."""
+    own = [{"explainer": name, **label} for name, label in labels.items()]
+    told = (
+        f"{key}={one[key]}" for key in ("explainer", "loss", "segmenter", "q") for one in own if one.get(key) not in (None, "")
+    )
+    return list(dict.fromkeys(told))
 
 
 def _is_file(path: Path) -> bool:
