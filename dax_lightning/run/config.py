@@ -67,7 +67,9 @@ _VALUES = {
 # Whose classes and functions `_target_` may name: ours, and Lightning's parts that conf/trainer and conf/logger make. More would
 # let a YAML run any code, as Hydra calls whatever it names.
 TRUSTED = ("dax_lightning.", "pytorch_lightning.Trainer", "pytorch_lightning.loggers.", "pytorch_lightning.callbacks.")
-_DOOR = "dax_lightning.run."  # it builds from configurations itself, so that a YAML could name another one with all allowed
+_LOGGERS = "dax_lightning.run.loggers."
+# All of it but its loggers builds from configurations itself, so that a YAML could name another one with all allowed.
+_DOOR = "dax_lightning.run."
 _RERUN = "--experimental-rerun"
 _FOLDERS = ("--config-dir", "--config-path", "-cd", "-cp")  # where more YAML comes from
 _CALLED = (
@@ -490,7 +492,7 @@ def _check_targets(node: Any, key: str) -> None:
 
 
 def _check_trusted(target: Any, key: str) -> None:
-    named = isinstance(target, str) and target.startswith(TRUSTED) and not target.startswith(_DOOR)
+    named = isinstance(target, str) and target.startswith(TRUSTED) and not _builds(target)
     if not (named and _is_ours(_found(target, key))):
         raise InputError(
             f"{key}._target_={target!s:.100} is not trusted: wanted a class or function of dax_lightning or Lightning's loggers, "
@@ -502,7 +504,11 @@ def _is_ours(found: Any) -> bool:
     """Whether it is from a trusted package itself: ``dax_lightning.segment.cache.os.system`` only passes through one."""
     home = f"{getattr(found, '__module__', '')}."
     named = inspect.isclass(found) or inspect.isfunction(found)
-    return named and home.startswith(("dax_lightning.", "pytorch_lightning.")) and not home.startswith(_DOOR)
+    return named and home.startswith(("dax_lightning.", "pytorch_lightning.")) and not _builds(home)
+
+
+def _builds(name: str) -> bool:
+    return name.startswith(_DOOR) and not name.startswith(_LOGGERS)
 
 
 def _check(node: Any, key: str) -> None:
