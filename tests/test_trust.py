@@ -235,11 +235,11 @@ class Listed(Task):
         return Case(self._keys[index], torch.rand(3, 32, 32), 0)
 
 
-@pytest.mark.parametrize("key", ["../evil", "/etc/passwd", "a/b", "..", "", "a\\b", "x" * 101, "a\0b", "<script>"])
+@pytest.mark.parametrize("key", ["../evil", "/etc/passwd", "a/b", "..", "", "a\\b", "a\0b", "."])
 def test_a_case_or_an_explainer_whose_name_leads_elsewhere_is_refused(key, tmp_path):
-    with pytest.raises(InputError, match=r"^task=listed lists the case .*, which is no safe file name"):
+    with pytest.raises(InputError, match=r"^task=listed lists the case .*, whose files would lie elsewhere"):
         Listed([key])
-    with pytest.raises(InputError, match=r"^explainers: .* is no safe file name"):
+    with pytest.raises(InputError, match=r"^explainers: one is called .*, whose files would lie elsewhere"):
         Benchmark(Listed(["a"]), {key: Random(QuarterBox())}, {}, tmp_path, CsvRun())
 
 

@@ -32,7 +32,7 @@ from dax_lightning.run.loggers import RunLogger
 from dax_lightning.run.provenance import decisive, machine, peak_mb, provenance
 from dax_lightning.run.rows import COLUMNS, Rows
 from dax_lightning.tasks import Task
-from dax_lightning.tasks.base import safe_key
+from dax_lightning.tasks.base import check_name
 from dax_lightning.types import Case, Explanation, Sound
 
 _log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Benchmark:
         stopped: why the run stopped before its last case; empty: it didn't.
 
     Raises:
-        InputError: an explainer's name is no safe file name; the folder or a file in it can't be written, holds explanations made
+        InputError: an explainer's name leads elsewhere; the folder or a file in it can't be written, holds explanations made
             with another setting, or no case could be explained and the user's input was the reason each time.
     """
 
@@ -81,10 +81,7 @@ class Benchmark:
 
     def __post_init__(self) -> None:
         for name in self.explainers:
-            if safe_key(name, set()) != name:
-                raise InputError(
-                    f"explainers: {name!r:.120} is no safe file name: wanted letters, digits, dots, dashes and underscores"
-                )
+            check_name(name, "explainers: one is called")
 
     def run(self) -> bool:
         """Explain all cases that are not explained yet; true if none failed.

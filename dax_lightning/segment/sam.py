@@ -269,19 +269,8 @@ def fetch(url: str, path: Path, sha256: str, most: int = LARGEST) -> None:
 
 def _download(url: str, output_file: str, _: Any, progress: Any, most: int) -> None:
     """What pooch calls for a temporary file: no more than ``most`` bytes, and no step over plain http."""
-    import requests  # not at the top: who has the checkpoint needn't wait for it
-
-    for _step in range(_STEPS):
-        answer = requests.get(url, timeout=30, stream=True, allow_redirects=False)
-        if not answer.is_redirect:
-            break
-        url = urljoin(url, answer.headers["location"])
-        answer.close()
-        _check_address(url, "the address that it leads to")
-    with answer, open(output_file, "wb") as file:
+    with _answer(url) as answer, open(output_file, "wb") as file:
         answer.raise_for_status()
-        if answer.is_redirect:
-            raise ValueError(f"over {_STEPS} redirects")
         declared = answer.headers.get("content-length", "")
         progress.total = int(declared) if declared.isdecimal() else 0
         held = 0
@@ -291,6 +280,20 @@ def _download(url: str, output_file: str, _: Any, progress: Any, most: int) -> N
                 raise ValueError(f"{max(held, progress.total):,} bytes, wanted at most {most:,}")
             file.write(part)
             progress.update(len(part))
+
+
+def _answer(url: str) -> Any:
+    """The open answer of an address, or of the one that it leads to."""
+    import requests  # not at the top: who has the checkpoint needn't wait for it
+
+    for _ in range(_STEPS):
+        answer = requests.get(url, timeout=30, stream=True, allow_redirects=False)
+        if not answer.is_redirect:
+            return answer
+        url = urljoin(url, answer.headers["location"])
+        answer.close()
+        _check_address(url, "the address that it leads to")
+    raise ValueError(f"over {_STEPS} redirects")
 
 
 def _check_address(url: str, setting: str) -> None:

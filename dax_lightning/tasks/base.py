@@ -144,11 +144,7 @@ class Task(ABC):
 
     def _fitting(self, keys: Iterable[str]) -> Iterator[int]:
         for index, key in enumerate(keys):
-            if safe_key(key, set()) != key:
-                raise InputError(
-                    f"task={self.name} lists the case {key!r:.120}, which is no safe file name: wanted letters, digits, dots, "
-                    f"dashes and underscores, at most {_LONGEST} bytes"
-                )
+            check_name(key, f"task={self.name} lists the case")
             self._keys.append(key)
             if self.only == "all" or self._fits(index):
                 yield index
@@ -189,6 +185,20 @@ def contents(**files: Path | None) -> dict[str, bytes]:
         with suppress(OSError):
             found |= {} if file is None else {name: file.read_bytes()}
     return found
+
+
+def check_name(name: str, what: str) -> None:
+    """Raise an InputError where files of this name would lie elsewhere, such as ``../x``.
+
+    Example:
+        >>> check_name("b.c", "case")
+        >>> check_name("../x", "case")
+        Traceback (most recent call last):
+            ...
+        dax_lightning.errors.InputError: case '../x', whose files would lie elsewhere: wanted a name without / and \\
+    """
+    if name in ("", ".", "..") or any(one in name for one in "/\\\0"):
+        raise InputError(f"{what} {name!r:.120}, whose files would lie elsewhere: wanted a name without / and \\")
 
 
 def safe_keys(names: Iterable[str]) -> list[str]:
