@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import soundfile
 import torch
@@ -25,8 +26,10 @@ from PIL import Image
 from safetensors.torch import save as safetensors
 from torch import nn
 
-from dax_lightning.black_box import from_function
+from dax_lightning.black_box import Store, from_function, onnx_model
 from dax_lightning.black_box.base import class_names
+from dax_lightning.black_box.http.forms import Form, OpenInference, Own, Pixels
+from dax_lightning.black_box.store import rescue
 from dax_lightning.black_box.torch.heads import LinearHead
 from dax_lightning.black_box.torch.sound import SoundModel
 from dax_lightning.black_box.torch.weights import load_weights
@@ -550,9 +553,89 @@ def test_command_lines(arguments):
     assert is_one_line(told), told
 
 
-# --- small inputs that once failed -------------------------------------------------------------------------------------
+# --- models behind a file or a wire, and the store of answers ---------------------------------------------------------
 
-# The answer store, server answers and ONNX headers have their place here.
+STORED = [number.to_bytes(16, "big") for number in range(200)]
+URL = "http://127.0.0.1/v2/models/m"
+SCORES = np.linspace(0, 1, 6, dtype=np.float32).reshape(3, 2)
+V2 = {
+    "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3, 4, 4]}],
+    "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}],
+}
+OWN_ANSWER = json.dumps({"predictions": [{"id": str(i), "scores": row.tolist()} for i, row in enumerate(SCORES)]}).encode()
+V2_HEAD = {"outputs": [{"name": "y", "datatype": "FP32", "shape": [3, 2]}]}
+V2_JSON = json.dumps({"outputs": [{**V2_HEAD["outputs"][0], "data": SCORES.ravel().tolist()}]}).encode()
+V2_BINARY = json.dumps({"outputs": [{**V2_HEAD["outputs"][0], "parameters": {"binary_data_size": 24}}]}).encode()
+
+
+def onnx_file() -> bytes:
+    """A mean over places, then a softmax."""
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    nodes = [helper.make_node("ReduceMean", ["x", "axes"], ["m"], keepdims=0), helper.make_node("Softmax", ["m"], ["y"])]
+    axes = helper.make_tensor("axes", onnx.TensorProto.INT64, [2], [2, 3])
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(nodes, "g", [value("x", kind, ["n", 3, 8, 8])], [value("y", kind, ["n", 3])], [axes])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10).SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def store_file(folder):
+    store = Store(folder / "whole")
+    store.write(STORED, torch.rand(200, 3), seconds=1.0)
+    store.close()
+    return store.path.read_bytes()
+
+
+@tried(40)
+@given(data=st.data())
+def test_onnx_files(folder, data):
+    file = written(folder, "net.onnx", data.draw(mutated([onnx_file()])))
+    box = fine(onnx_model, str(file), device="cpu")
+    if box is not None and np.prod(box.input.shape) < 1e6:
+        fine(box, torch.full((2, *box.input.shape), 0.5))
+
+
+@tried(60)
+@given(data=st.data())
+def test_files_of_a_store(folder, store_file, data):
+    with TemporaryDirectory(dir=folder) as place:
+        written(Path(place), "answers.sqlite", data.draw(mutated([store_file])))
+        store = fine(Store, place)
+        if store is not None:
+            fine(store.read, STORED)
+            fine(store.write, [b"new" + bytes(13)], torch.ones(1, 3), 0.0)
+            store.close()
+        fine(rescue, place)
+        again = Store(place)
+        assert set(again.read(STORED).keys()) <= set(STORED)
+        again.close()
+
+
+@tried(150)
+@given(
+    body=mutated([OWN_ANSWER, V2_JSON, V2_BINARY + SCORES.tobytes()]),
+    head=st.sampled_from([None, str(len(V2_BINARY)), "-1", "x"]),
+)
+def test_answers_of_servers(body, head):
+    own = Own("http://127.0.0.1/predict", Form(rows="json"), Pixels(), (3, 4, 4))
+    v2 = OpenInference(URL, Form(), Pixels(), V2, binary=True)
+    for codec in (own, v2):
+        request = codec.request(np.zeros((3, 3, 4, 4), np.float32))
+        table = fine(codec.scores, request, 3, body, {} if head is None else {"inference-header-content-length": head})
+        assert table is None or (len(table) == 3 and np.isfinite(table).all())
+
+
+@tried(100)
+@given(metadata=mutated([json.dumps(V2).encode()]))
+def test_metadata_of_servers(metadata):
+    try:
+        told = json.loads(metadata)
+    except ValueError:
+        return
+    fine(OpenInference, URL, Form(), Pixels(), told, binary=False)
+
+
+# --- small inputs that once failed -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
