@@ -44,7 +44,7 @@ def test_what_does_not_vary_and_too_few_settings_are_not_drawn():
     made = settings_picture(groups, ["iou"], Known({"iou": True}))
     assert made is not None
     assert made.name == "lam3 against iou, seconds"
-    assert settings_picture(groups[:2], ["iou"], Known({"iou": True})) is None
+    assert settings_picture(groups.head(2), ["iou"], Known({"iou": True})) is None
     assert settings_picture(groups.assign(overrides="lam3=1"), ["iou"], Known({"iou": True})) is None
     assert settings_picture(groups, ["sparseness"], Known()) is None
 

@@ -90,7 +90,7 @@ def test_a_sweep_is_a_run_a_job_of_one_group(run: Command, photo):
         assert [list(row)[:5] for row in table] == [PICTURES]
         assert [told["artifact_name"] for told in used(records)] == [f"results-{started.run_id}"]
     assert len(ids) == 4
-    seen = inspected(run.folder / "3")
+    seen = inspected(run.folder / "3" / "wandb")
     assert (seen["state"], seen["exit_code"], seen["config"]["q"], seen["config"]["loss"]["lam3"]) == ("finished", 0, 60, 0.5)
     assert seen["summary"]["photo__dax_paper/epoch"] == 1
 

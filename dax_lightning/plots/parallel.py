@@ -27,7 +27,7 @@ class Coordinate:
     """
 
     name: str
-    values: Sequence[str | float]
+    values: Sequence[str | float | int]
     up: bool | None = None
 
     def typed(self) -> "Coordinate":

@@ -79,8 +79,13 @@ def read_best(folder: Path) -> dict[str, Any]:
 
 def _settings(lines: Sequence[dict[str, Any]]) -> list[Coordinate]:
     """An axis for each setting that varies."""
-    given = [dict(item.partition("=")[::2] for item in str(line.get("overrides", "")).split() if "=" in item) for line in lines]
+    given = [_read(str(line.get("overrides", ""))) for line in lines]
     columns = {key: [line.get(key, "") for line in lines] for key in ("task", "black_box", *SETTING)}
     columns |= {key: [one.get(key, "") for one in given] for key in dict.fromkeys(key for one in given for key in one)}
     whole = {key: ["" if value != value else value for value in values] for key, values in columns.items()}  # NaN: none
     return [Coordinate(key, values) for key, values in whole.items() if len(set(map(str, values))) > 1]
+
+
+def _read(overrides: str) -> dict[str, str]:
+    split = (item.partition("=") for item in overrides.split() if "=" in item)
+    return {key: value for key, _, value in split}

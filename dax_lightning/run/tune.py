@@ -54,7 +54,7 @@ class Search(Sweeper):
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
         """Called by Hydra before :meth:`sweep`."""
-        self.config, self.hydra_context = config, hydra_context
+        self._config, self._context = config, hydra_context
         self._launcher = Plugins.instance().instantiate_launcher(
             config=config, hydra_context=hydra_context, task_function=task_function
         )
@@ -65,11 +65,11 @@ class Search(Sweeper):
         Raises:
             InputError: nothing is searched, the metric isn't known, optuna is missing, or the folder holds another search.
         """
-        folder, metric = Path(self.config.hydra.sweep.dir), str(self.config.tune.metric)
+        folder, metric = Path(self._config.hydra.sweep.dir), str(self._config.tune.metric)
         maximise = self._maximise(metric)
         space, fixed = self._space(arguments)
         folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
+        OmegaConf.save(self._config, folder / "multirun.yaml")
         search = {"metric": metric, "space": {key: str(way) for key, way in space.items()}, "fixed": fixed}
         study = self._study(folder, space, maximise, search)
         returns = []
@@ -89,7 +89,7 @@ class Search(Sweeper):
         from optuna.trial import TrialState
 
         for job in jobs:  # a setting that isn't known ends the search before its first job
-            self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
+            self._context.config_loader.load_sweep_config(self._config, list(job))
         returned = self._launcher.launch([list(job) for job in jobs], initial_job_idx=numbers[0])
         for number, made in zip(numbers, returned, strict=True):
             value = _value(made, number)
@@ -101,10 +101,10 @@ class Search(Sweeper):
         return list(returned)
 
     def _maximise(self, metric: str) -> bool:
-        node = self.config.metrics.get(metric)
+        node = self._config.metrics.get(metric)
         up = _OF_ANY_RUN.get(metric) if node is None else get_object(node["_target_"]).higher_is_better
         if node is None and up is None:
-            known = ", ".join([*map(str, self.config.metrics), *_OF_ANY_RUN])
+            known = ", ".join([*map(str, self._config.metrics), *_OF_ANY_RUN])
             raise InputError(
                 f"tune.metric={metric} is not measured: choose {known}, or add +metric@metrics.{metric}={metric} if there is one"
             )
@@ -125,7 +125,7 @@ class Search(Sweeper):
 
     def _now(self, key: str) -> Any:
         """The setting's value without a search."""
-        return OmegaConf.select(self.config, key.lstrip("+"), throw_on_missing=False)
+        return OmegaConf.select(self._config, key.lstrip("+"), throw_on_missing=False)
 
     def _combinations(self, space: Mapping[str, Any]) -> int | None:
         """How many there are; ``None`` where not all is choices."""
@@ -185,9 +185,10 @@ def objective(folder: Path, metric: str) -> float | None:
     from dax_lightning.stats.tables import read_rows, typed  # it imports pandas, which a typo needn't wait for
 
     rows = typed(read_rows(folder))
-    if metric not in rows or "failed" in set(rows["status"]) or rows[metric].notna().sum() == 0:
+    if metric not in rows or "failed" in set(rows["status"]):
         return None
-    return float(rows[metric].mean())
+    known = [value for value in rows[metric].tolist() if value == value]  # NaN isn't itself
+    return sum(known) / len(known) if known else None
 
 
 def _value(returned: Any, number: int) -> float | None:
