@@ -19,7 +19,6 @@ PINS = {canonicalize_name(pin.name): pin for pin in map(Requirement, LINES)}
 STANDS_FOR = {
     "opencv-python": canonicalize_name("opencv-python-headless")
 }  # the same module cv2, without needing libGL from the system
-BESIDE = {canonicalize_name("hydra-optuna-sweeper")}  # no extra names it: its metadata wants an optuna of 2022
 DIRECT = [*PROJECT["dependencies"], *(line for lines in PROJECT["optional-dependencies"].values() for line in lines)]
 
 
@@ -64,7 +63,7 @@ def test_the_lock_is_complete_and_holds_no_strays():
         assert name in PINS, f"{wanted} has no pin"
         assert wanted.specifier.contains(version(name), prereleases=True), f"{wanted}, but {PINS[name]}"
         names.add(name)
-    assert {name for name, pin in PINS.items() if pin.marker is None or pin.marker.evaluate()} == names | BESIDE
+    assert {name for name, pin in PINS.items() if pin.marker is None or pin.marker.evaluate()} == names
 
 
 def version(name: str) -> str:
