@@ -68,6 +68,8 @@ def test_the_shares_together_are_the_whole_run_and_it_can_go_on(run: Command, tm
     assert len(whole) == 5
     for file in (tmp_path / "whole" / "explanations").rglob("*.npz"):
         assert file.read_bytes() == (tmp_path / "all" / "explanations" / file.name).read_bytes()
+    made, whole_run_made = ({f.relative_to(tmp_path / n) for f in (tmp_path / n).rglob("*__*")} for n in ("all", "whole"))
+    assert made == whole_run_made
     inputs = tmp_path / "all" / "explanations" / "inputs"
     assert len(list(inputs.glob("*.png"))) == 5
     assert (tmp_path / "all" / "report.html").is_file()

@@ -117,7 +117,8 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
 
     ``input=FILE`` alone means ``task=files input=FILE``; ``-m`` may stand anywhere. Paths and names are text: what Hydra's
     grammar would read as something else gets quotes, and so does each name in a list of classes. With ``-m`` a comma separates
-    values, unless a file has that name, and ``shard=all/3`` is ``shard=1/3,2/3,3/3``. A value in quotes of its own, and ``null`` where no such file is, stay as they are.
+    values, unless a file has that name, and ``shard=all/3`` is ``shard=1/3,2/3,3/3``. A value in quotes of its own, and
+    ``null`` where no such file is, stay as they are.
 
     Raises:
         InputError: a setting with dashes before it, ``ids`` for a task that has none, DAX-Mosaic with a loss of the paper's, or

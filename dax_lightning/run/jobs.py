@@ -123,7 +123,9 @@ class Run:
             stop: end those of this machine as Ctrl-C does, and wait a minute at most.
         """
         until = time.monotonic() + _GRACE if stop else None
-        while self.folder is not None and self.multirun and (busy := [one for one in _statuses(self.folder) if _held(one.parent)]):
+        while (
+            self.folder is not None and self.multirun and (busy := [one for one in _statuses(self.folder) if _held(one.parent)])
+        ):
             for job in busy if stop else ():
                 facts = _facts(job)
                 if facts.get("host") == platform.node() and facts.get("pid") != os.getpid():

@@ -32,7 +32,20 @@ from dax_lightning.run.config import (
     with_short_cuts,
 )
 from dax_lightning.run.help import conf_folder, help_text
-from dax_lightning.run.jobs import FAILED, OK, REFUSED, RUN, STOPPED, Run, job_of_sweep, job_status, one_run, rerun, summary, worst
+from dax_lightning.run.jobs import (
+    FAILED,
+    OK,
+    REFUSED,
+    RUN,
+    STOPPED,
+    Run,
+    job_of_sweep,
+    job_status,
+    one_run,
+    rerun,
+    summary,
+    worst,
+)
 from dax_lightning.run.shards import own_gpu, worker_name
 
 _TOLD = 300  # characters of another library's error

@@ -173,7 +173,7 @@ def _natural(text: str) -> list[tuple[int, str]]:
 
 def _copy(runs: Iterable[Path], out: Path, kept: dict[Key, tuple[Row, Path]]) -> None:
     """Copy the files of the rows that were taken; those that are there already stay."""
-    (out / "explanations" / "inputs").mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     facts: dict = {}
     taken: dict[Path, set[str]] = {run: set() for run in runs}
     cases: dict[Path, set[str]] = {run: set() for run in runs}
@@ -186,9 +186,10 @@ def _copy(runs: Iterable[Path], out: Path, kept: dict[Key, tuple[Row, Path]]) ->
         facts = {**facts, **new, "explainers": {**facts.get("explainers", {}), **new.get("explainers", {})}}
         if run == out.resolve():
             continue
-        for folder in (run / "explanations", run / "explanations" / "inputs"):
+        for folder in (run / "explanations", run / "explanations" / "inputs", run / "curves"):
             for entry in os.scandir(folder) if folder.is_dir() else ():
                 if entry.is_file() and _of_a_row(entry.name, taken[run], cases[run], inputs=folder.name == "inputs"):
+                    (out / folder.relative_to(run)).mkdir(parents=True, exist_ok=True)
                     _copied(Path(entry.path), out / Path(entry.path).relative_to(run))
         if not (out / ".hydra").exists() and (run / ".hydra").is_dir():
             _copy_settings(run / ".hydra", out / ".hydra")
@@ -196,7 +197,7 @@ def _copy(runs: Iterable[Path], out: Path, kept: dict[Key, tuple[Row, Path]]) ->
 
 
 def _of_a_row(name: str, taken: set[str], cases: set[str], inputs: bool) -> bool:
-    """Whether a file is one of ``case__explainer.json``, ``case__explainer__kept.wav``, ``case__input.wav``, ``inputs/case.png``."""
+    """Whether a file is a row's: ``a__dax.json``, ``a__dax__kept.wav``, ``a__input.wav``, or among the inputs ``a.png``."""
     stem = name.rpartition(".")[0]
     if inputs:
         return stem in cases
