@@ -50,7 +50,7 @@ def test_the_python_blocks_of_a_page_run_in_their_order(page):
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
 def test_every_command_composes(page):
     for command in commands(page):
-        different = {tuple(o for o in job if not re.fullmatch(r"\w+=\d+", o)): job for job in jobs(command)}
+        different = {tuple(o for o in job if not re.fullmatch(r"\w+=\d+(/\d+)?", o)): job for job in jobs(command)}
         for overrides in different.values():
             cfg = composed(overrides)
             check_values(cfg)
