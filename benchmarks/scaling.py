@@ -119,7 +119,7 @@ def simulate(parts: Parts, cluster: Cluster, cases: int, q: int, seed: int = 0) 
                 todo, now, kills = todo - int(fails // seconds), now + fails + parts.start, kills + 1
         end = max(end, now)
         heapq.heappush(free, (now, worker))
-    return round(end / 3600, 9), kills
+    return round(float(end) / 3600, 9), kills
 
 
 def measured(folder: Path) -> Parts:
@@ -154,8 +154,8 @@ def table(parts: Parts, plans: list[tuple[int, int, int]]) -> list[str]:
     """Lines of a Markdown table: cases, q and GPUs of each plan, and what it costs.
 
     Example:
-        >>> table(Parts(), [(50_000, 1000, 1)])[0][:24]
-        '| cases | q | GPUs | hour'
+        >>> table(Parts(), [(50_000, 1000, 1)])[-1][:24]
+        '| 50,000 | 1000 | 1 | 13'
     """
     lines = ["| cases | q | GPUs | hours, all well | hours, simulated | GPU hours | cases begun twice | what waits for what |"]
     lines.append("| --- " * 8 + "|")

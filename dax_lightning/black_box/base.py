@@ -298,8 +298,8 @@ class BlackBox:
         Example:
             >>> from dax_lightning.black_box import from_torch
             >>> box = from_torch(nn.Flatten(), size=1, classes=["a", "b", "c"])
-            >>> box(torch.rand(2, 3, 1, 1).softmax(1)).shape, box.anew().queries, box.anew().model is box.model
-            (torch.Size([2, 3]), 0, True)
+            >>> len(box(torch.rand(2, 3, 1, 1))), box.queries, box.anew().queries, box.anew().model is box.model
+            (2, 2, 0, True)
         """
         fresh = copy(self)
         fresh._total, fresh._known, fresh._banks, fresh._paying, fresh.store = Meter(), None, 0, [], None
