@@ -70,7 +70,7 @@ def speed(place: Path) -> None:
         for workers, taken in rates.items():
             folder = place / f"speed{workers}_{number}"
             launcher = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={workers}"]
-            box = ["task=shapes", "black_box=lite0", "device=cpu", "q=200", "limit=8"]
+            box = ["task=shapes", "black_box=lite0", "device=cpu", "q=100", "limit=8"]
             code = started(folder, *box, f"shard=all/{workers}", *launcher).wait()
             if code:
                 raise SystemExit((folder.with_suffix(".out")).read_text(encoding="utf-8"))
