@@ -4,9 +4,12 @@ import hashlib
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
+
+from dax_lightning.tasks import Shapes
 
 
 def quarters(rows):
@@ -113,3 +116,32 @@ def slow_quarters(rows):
     """As a remote model is: there is time to end the program between two pictures."""
     time.sleep(0.3)
     return quarters(rows)
+
+
+def dies_once(rows):
+    """:func:`quarters`, but its fourth call kills the process, unless the file named in DIES_ONCE is there; it makes it."""
+    marker = Path(os.environ["DIES_ONCE"])
+    CALLS.append(len(rows))
+    if len(CALLS) == 4 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return quarters(rows)
+
+
+CALLS: list[int] = []
+
+
+class Defective(Shapes):
+    """A task that a defect ends before its first case."""
+
+    def keys(self):
+        raise ZeroDivisionError("a defect of ours")
+
+
+BUILT: list[int] = []
+
+
+def counted_module():
+    """A module; how often one was built is in BUILT."""
+    BUILT.append(1)
+    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())

@@ -19,7 +19,7 @@ from dax_lightning.testing import QuarterTorchBox
 from tests.conftest import ROOT
 
 CONF = ROOT / "conf"
-SETTINGS = {"experiment", "comparison", "size"}  # groups that set values of others
+SETTINGS = {"experiment", "comparison", "size", "hydra"}  # groups that set values of others, and Hydra's own
 GROUPS = sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name not in SETTINGS)
 EMPTY = {CONF / "loss" / "mosaic.yaml"}  # a choice of nothing
 FILES = sorted(p.relative_to(CONF) for group in GROUPS for p in (CONF / group).glob("*.yaml") if p not in EMPTY)
@@ -52,6 +52,12 @@ def parameters(node):
     target = get_object(node["_target_"])
     given = {"black_box", *(["channels", "size"] if node.get("_partial_") else [])}  # what the program gives, not the user
     return {name: p for name, p in inspect.signature(target).parameters.items() if name not in given}
+
+
+def test_the_launcher_of_rays_keys_are_its_parameters():
+    node: Any = OmegaConf.load(CONF / "hydra" / "launcher" / "ray.yaml")
+    defaults = {name: one.default for name, one in inspect.signature(get_object(node.pop("_target_"))).parameters.items()}
+    assert node == defaults
 
 
 def lightnings(node):

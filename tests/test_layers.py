@@ -41,7 +41,7 @@ MAY_IMPORT = {  # each room, from the first to the last, and those before it tha
     "stats": "errors types",
     "plots": "errors types inputs stats",
     "report": "errors files types stats plots",
-    "run": "errors files scheme types device logs inputs tasks explainers.base metrics stats plots report",
+    "run": "errors files scheme types device logs inputs black_box tasks explainers.base metrics stats plots report",
     "api": "errors types inputs black_box explainers.base",
     "__main__": "run",
 }

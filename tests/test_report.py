@@ -457,7 +457,7 @@ def test_sweep_page_compares_jobs_and_settings(sweep):
         ("lam3=0.1", "0.400", "2", "4"),
         ("lam3=0.5", "0.800", "2", "4"),
     ]
-    assert "1 job left no rows. job 10 task=photo lam3=<0.9> seed=0 : no rows.csv" in page.text
+    assert "1 job ended early or left no rows. job 10 task=photo lam3=<0.9> seed=0 : no rows.csv" in page.text
     assert "Overrides of all task=photo" in page.text
     assert len(page.images("of a side by side")) == 1
     sources = [image["src"] for image in page.images("overlay and salient region of a")]
@@ -469,7 +469,7 @@ def test_sweep_with_no_row_at_all_still_has_a_page(tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "rows.csv").write_text("")
     page = Page(write_summary(tmp_path))
-    assert "2 jobs left no rows" in page.text
+    assert "2 jobs ended early or left no rows" in page.text
     assert "is no table" in page.text
     assert (tmp_path / "summary.csv").read_text().startswith("job,overrides,")
 

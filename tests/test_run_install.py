@@ -21,7 +21,7 @@ def test_the_wheel_holds_conf_command_and_types(tmp_path):
     source.mkdir()
     for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "train.py"):
         shutil.copy(ROOT / name, source)
-    for name in ("dax_lightning", "conf"):
+    for name in ("dax_lightning", "conf", "hydra_plugins"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     pip = [
         sys.executable,
@@ -44,7 +44,8 @@ def test_the_wheel_holds_conf_command_and_types(tmp_path):
         assert "dax = dax_lightning.run.main:command" in held.read(meta).decode()
     code = {f"dax_lightning/{file.relative_to(ROOT / 'dax_lightning')}" for file in (ROOT / "dax_lightning").rglob("*.py")}
     conf = {f"dax_lightning/conf/{file.relative_to(ROOT / 'conf')}" for file in (ROOT / "conf").rglob("*.yaml")}
-    assert {"dax_lightning/py.typed", *code, *conf} <= files
+    assert {"dax_lightning/py.typed", "hydra_plugins/dax_ray_launcher.py", *code, *conf} <= files
+    assert "hydra_plugins/__init__.py" not in files  # it is a namespace that other plug-ins share
     assert wheel.name.startswith(f"dax_lightning-{dax_lightning.__version__}-")
 
 

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, get_args, runtime_checkable
@@ -297,6 +298,21 @@ class BlackBox:
                 "none, such as explainer=dax, lime or rise, or a black box that is a torch module, such as black_box=timm"
             )
         return _Differentiable(self, self.model)
+
+    def anew(self) -> "BlackBox":
+        """A box around the same model that has counted nothing and has no bank, budget or store: for the next of many runs.
+
+        Example:
+            >>> from dax_lightning.black_box import from_torch
+            >>> box = from_torch(nn.Flatten(), size=1, classes=["a", "b", "c"])
+            >>> len(box(torch.rand(2, 3, 1, 1))), box.queries, box.anew().queries, box.anew().model is box.model
+            (2, 2, 0, True)
+        """
+        fresh = copy(self)
+        fresh._total, fresh._known, fresh._banks, fresh._paying, fresh.store = Meter(), None, 0, [], None
+        if isinstance(fresh.model, WireModel):
+            fresh.model.spend = fresh._spend
+        return fresh
 
     def with_module(self, module: nn.Module) -> "BlackBox":
         """A box like this one, and uncounted, around another module that takes the same rows.

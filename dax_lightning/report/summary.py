@@ -1,5 +1,6 @@
 """A sweep as one table and one page, over all of its jobs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ from dax_lightning.report.page import Table, overrides, render, summarise_by
 from dax_lightning.report.sweep import search_facts
 from dax_lightning.stats.tables import NEEDED, SETTING, read_rows, records, typed
 
-_NAMED = ("seed", "black_box", "explainer")  # a row's own columns name these
+_NAMED = ("seed", "black_box", "explainer", "shard")  # a row's own columns name these; a shard is no setting
 
 
-def write_summary(folder: Path) -> Path:
+def write_summary(folder: Path, broken: Mapping[str, str] | None = None) -> Path:
     """Gather a multirun's jobs into ``summary.csv`` and ``report.html`` in its folder; gives the page's path.
 
     ``summary.csv`` holds the rows of all jobs, with columns ``job`` and ``overrides`` before them. A job that left no rows is
@@ -21,6 +22,7 @@ def write_summary(folder: Path) -> Path:
 
     Args:
         folder: holds a subfolder a job (``0``, ``1``, …), each with its ``rows.csv`` and ``.hydra/``.
+        broken: jobs that an error or a kill ended, and why; they are listed, whether or not they left rows.
 
     Raises:
         InputError: there is no such folder, or no job in it.
@@ -36,6 +38,7 @@ def write_summary(folder: Path) -> Path:
     """
     given = {job.name: overrides(job) for job in _jobs(folder)}
     raw, missing = _read(folder, given)
+    missing |= {" ".join([f"job {job}", *given.get(job, [])]): reason for job, reason in (broken or {}).items()}
     raw.to_csv(Path(folder, "summary.csv"), index=False, lineterminator="\n")
     shared = [item for item in next(iter(given.values())) if all(item in items for items in given.values())]
     own = {job: [item for item in items if item not in shared] for job, items in given.items()}
@@ -76,7 +79,7 @@ def _read(folder: Path, given: dict[str, list[str]]) -> tuple[pd.DataFrame, dict
 
 def _setting(items: list[str], row: dict[str, Any]) -> str:
     """Leave out the seed, and what the row's own columns say, so that rows of one setting have one name."""
-    said = {"seed", *(key for key in SETTING if row[key] == row[key] and row[key] != "")}
+    said = {"seed", "shard", *(key for key in SETTING if row[key] == row[key] and row[key] != "")}
     return " ".join(item for item in items if item.split("=")[0] not in said)
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import json
 import logging
 import math
 import re
@@ -22,6 +23,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandat
 
 from dax_lightning.errors import InputError, in_one_line
 from dax_lightning.run.help import conf_folder
+from dax_lightning.run.shards import all_shards, shard_of
 from dax_lightning.scheme import KEYS, black_box_of
 
 logging.getLogger(get_object.__module__).setLevel(logging.CRITICAL)  # it prints what the errors here tell in one line
@@ -41,6 +43,7 @@ _VALUES = {
     "masks": str | None,
     "target": int | str | None,
     "limit": int | None,
+    "shard": str | None,
     "seed": int,
     "q": int,
     "budget": int | None,
@@ -97,6 +100,7 @@ _TEXT = {  # paths and names: read as they are written, whatever Hydra's grammar
     *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"),
 }
 _ITEM = r"""\s*(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s"'\[\],][^\[\],]*)\s*"""  # of a list: in quotes, or without a comma
+_LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}  # the extra that each needs
 _PAPERS = ("v1", "v2", "v3")  # losses of the paper's DAX
 
 
@@ -136,8 +140,8 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
     ``input=FILE`` alone means ``task=files input=FILE``. ``model=net.onnx`` means ``black_box=onnx black_box.file=net.onnx``, and
     so for each kind that :func:`~dax_lightning.scheme.black_box_of` knows. ``-m`` may stand anywhere. Paths and names are text:
     what Hydra's grammar would read as something else gets quotes, and so does each name in a list of classes. With ``-m`` a comma
-    separates values, unless a file has that name. A value in quotes of its own, and ``null`` where no such file is, stay as they
-    are.
+    separates values, unless a file has that name, and ``shard=all/3`` is ``shard=1/3,2/3,3/3``. A value in quotes of its own,
+    and ``null`` where no such file is, stay as they are.
 
     Raises:
         InputError: a setting with dashes before it, ``ids`` for a task that has none, DAX-Mosaic with a loss of the paper's,
@@ -166,6 +170,7 @@ def with_short_cuts(arguments: Sequence[str]) -> list[str]:
     if papers and not given.keys() & {"loss", "experiment", "comparison"}:
         raise InputError(f"explainer={papers[0]} needs one of the paper's losses: add loss=v2, or v1, v3")
     flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
+    arguments = [all_shards(argument, swept=bool(flags)) for argument in arguments]
     plain = _without_model([argument for argument in arguments if argument not in flags], swept=bool(flags))
     settings = [_as_text(argument, swept=bool(flags)) for argument in plain]
     for setting in settings:
@@ -266,6 +271,8 @@ def check_values(cfg: Any) -> None:
         raise InputError(f"max_queries={cfg['max_queries']}: it must be at least 1 row, or null for no limit")
     if "stop_when" in cfg and cfg["stop_when"] not in (None, "converged"):
         raise InputError(f"stop_when={cfg['stop_when']}: wanted converged, or null")
+    if cfg.get("shard") is not None:
+        shard_of(cfg["shard"])
     if "masks" in cfg and cfg["masks"] is not None and not cfg["task"]["_target_"].endswith(".Files"):
         raise InputError(f"masks={cfg['masks']} goes with input=FOLDER alone: give input=, or leave out masks=")
     for key in ("lam1", "lam2", "lam3"):
@@ -304,6 +311,48 @@ def build(node: Any, key: str, allow_targets: bool = False, **more: Any) -> Any:
         raise _cause(error) from error
 
 
+_kept: dict[str, Any] = {}  # the last black box, by its settings: the jobs of one worker load a model once
+
+
+def kept_black_box(node: Any, allow_targets: bool = False) -> Any:
+    """The black box of a config node; where the last one had the same settings and files, its model is not loaded again.
+
+    Args:
+        node: see :func:`build`.
+        allow_targets: see :func:`build`.
+
+    Example:
+        >>> node = OmegaConf.create({"_target_": "dax_lightning.testing.QuarterBox"})
+        >>> kept_black_box(node).model is kept_black_box(node).model
+        True
+    """
+    values = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    known = json.dumps([values, *map(_file_state, _texts(values))], default=str)
+    if known not in _kept:
+        forget_black_box()
+        _kept[known] = build(node, "black_box", allow_targets)
+    return _kept[known].anew()
+
+
+def forget_black_box() -> None:
+    """The next job loads its model."""
+    _kept.clear()
+
+
+def _texts(node: Any) -> list[str]:
+    if isinstance(node, Mapping | list):
+        return [text for one in (node.values() if isinstance(node, Mapping) else node) for text in _texts(one)]
+    return [node] if isinstance(node, str) else []
+
+
+def _file_state(text: str) -> tuple[int, int] | None:
+    """When the file of that name was written, and its size; nothing where the text names none."""
+    if not _is_file(text):
+        return None
+    state = Path(text).expanduser().stat()
+    return state.st_mtime_ns, state.st_size
+
+
 def one_line(error: BaseException) -> str:
     """The error as one line for the user; Hydra's own in plain words.
 
@@ -318,6 +367,8 @@ def _one_line(error: BaseException) -> str:
     text, cause = " ".join(str(error).split()), error.__cause__
     if found := re.search(r"Could not find '(.+)/(.+?)' Available options in '.+?': (.*?) Config search path", text):
         group, choice, known = found.groups()
+        if group == "hydra/launcher" and choice in _LAUNCHERS:
+            return f"{group}={choice} needs another package: pip install 'dax-lightning[{_LAUNCHERS[choice]}]'"
         return f"{group}={choice} is not known: choose one of {', '.join(known.split())}"
     if isinstance(error, ConfigCompositionException) and isinstance(cause, ConfigKeyError | ConfigAttributeError):
         return _unknown_key(text, cause)

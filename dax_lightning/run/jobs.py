@@ -1,4 +1,4 @@
-"""A run's folder: made for it alone, locked while it is in use; each job leaves its exit code there."""
+"""A run's folder: made for it alone, locked while it is in use; each job leaves its exit code and its log there."""
 
 import json
 import os
@@ -7,8 +7,10 @@ import shlex
 import signal
 import sys
 import threading
+import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +22,9 @@ from omegaconf import OmegaConf
 
 OK, FAILED, REFUSED, UNFAITHFUL, STOPPED = 0, 1, 2, 3, 130
 _SEVERITY = (OK, UNFAITHFUL, FAILED, REFUSED, STOPPED)  # the mildest first
-_STATUS, _LOCK = "status.json", ".lock"
+_STATUS, _LOCK, LOG = "status.json", ".lock", "job.log"
+_GRACE = 60.0  # seconds that jobs in other processes have to write their reports after Ctrl-C
+_LOOK = 0.2  # seconds between two looks at them
 
 
 def new_folder(path: str) -> str:
@@ -70,12 +74,14 @@ class Run:
         multirun: whether each job has a subfolder.
         interrupted: whether Ctrl-C or SIGTERM came.
         arguments: what was given on the command line.
+        broken: whether the launcher gave up, so that some jobs may have left nothing.
     """
 
     folder: Path | None = None
     multirun: bool = False
     interrupted: bool = False
     arguments: Sequence[str] = ()
+    broken: bool = False
     _lock: Any = field(default=None, repr=False)
 
     def hold(self, folder: Path, multirun: bool) -> None:
@@ -99,7 +105,8 @@ class Run:
         self.folder, self.multirun, self._lock = folder, multirun, lock
         if multirun:
             for left in _statuses(folder):
-                left.unlink()
+                if not _held(left.parent):  # else an earlier start's job still works there, and its code will count
+                    left.unlink()
             write_status(folder, None, self._rerun())
 
     def code(self) -> int:
@@ -107,7 +114,27 @@ class Run:
         if self.folder is None:
             return OK
         files = _statuses(self.folder) if self.multirun else [self.folder / _STATUS]
-        return worst(map(_code_in, files))
+        return worst([*map(_code_in, files), *([FAILED] if self.broken else [])])
+
+    def wait(self, stop: bool = False) -> None:
+        """Wait for the jobs of a multirun that still run in other processes; they hold their folders.
+
+        Args:
+            stop: end those of this machine as Ctrl-C does, and wait a minute at most.
+        """
+        until = time.monotonic() + _GRACE if stop else None
+        while (
+            self.folder is not None and self.multirun and (busy := [one for one in _statuses(self.folder) if _held(one.parent)])
+        ):
+            for job in busy if stop else ():
+                facts = _facts(job)
+                if facts.get("host") == platform.node() and facts.get("pid") != os.getpid():
+                    with suppress(OSError):
+                        os.kill(int(facts["pid"]), signal.SIGINT)
+            stop = False
+            if until is not None and time.monotonic() > until:
+                return
+            time.sleep(_LOOK)
 
     def release(self) -> None:
         """Unlock the folder."""
@@ -138,7 +165,17 @@ RUN = Run()  # of this process
 def one_run(arguments: Sequence[str]) -> Iterator[Run]:
     """A fresh :data:`RUN` of these arguments; its folder is unlocked at the end. Ctrl-C and SIGTERM are noted, whoever handles
     them first, and what is open is closed."""
-    RUN.folder, RUN.multirun, RUN.interrupted, RUN.arguments = None, False, False, tuple(arguments)
+    RUN.folder, RUN.multirun, RUN.interrupted, RUN.broken, RUN.arguments = None, False, False, False, tuple(arguments)
+    try:
+        with noting_interrupts():
+            yield RUN
+    finally:
+        RUN.release()
+
+
+@contextmanager
+def noting_interrupts() -> Iterator[None]:
+    """Ctrl-C and SIGTERM are noted in :data:`RUN`, also where a library swallows it."""
     main_thread = threading.current_thread() is threading.main_thread()
     before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)} if main_thread else {}
 
@@ -149,11 +186,10 @@ def one_run(arguments: Sequence[str]) -> Iterator[Run]:
     for one in before:
         signal.signal(one, interrupt)
     try:
-        yield RUN
+        yield
     finally:
         for one, handler in before.items():
             signal.signal(one, handler or signal.SIG_DFL)
-        RUN.release()
 
 
 def rerun(hydra: Any) -> dict[str, str]:
@@ -166,26 +202,99 @@ def rerun(hydra: Any) -> dict[str, str]:
     return {"command": shlex.join(["dax", *own]), "cwd": hydra.runtime.cwd}
 
 
+class Ended:
+    """How a job ended.
+
+    Attributes:
+        codes: its exit code; empty while it runs.
+        error: the mistake or defect that ended it, in one line; empty where none did.
+    """
+
+    def __init__(self) -> None:
+        self.codes: list[int] = []
+        self.error = ""
+
+    def append(self, code: int) -> None:
+        """Note the exit code."""
+        self.codes.append(code)
+
+
 @contextmanager
-def job_status(folder: Path, facts: Mapping[str, str]) -> Iterator[list[int]]:
-    """``status.json`` of a job: its process while it runs, its exit code once it ends, and how to run it again.
+def job_status(folder: Path, facts: Mapping[str, str]) -> Iterator[Ended]:
+    """``status.json`` of a job: its process while it runs, its exit code and error once it ends, and how to run it again.
 
     Args:
         folder: the job's.
         facts: what else to write there; see :func:`rerun`.
 
     Yields:
-        A list that takes the exit code; where it stays empty, an error says which.
+        What takes the exit code; where that stays empty, an error says which.
     """
-    codes: list[int] = []
+    ended = Ended()
     write_status(folder, None, facts)
     try:
-        yield codes
+        yield ended
     except BaseException as error:
-        codes[:] = [STOPPED if isinstance(error, KeyboardInterrupt) or RUN.interrupted else FAILED]
+        ended.codes[:] = [STOPPED if isinstance(error, KeyboardInterrupt) or RUN.interrupted else FAILED]
+        ended.error = " ".join(f"{type(error).__name__}: {error}".split())
         raise
     finally:
-        write_status(folder, worst(codes), facts)
+        write_status(folder, worst(ended.codes), {**facts, **({"error": ended.error} if ended.error else {})})
+
+
+@contextmanager
+def job_of_sweep(folder: Path) -> Iterator[None]:
+    """What one job of a multirun needs beside a run's: its own lock, its own log, and Ctrl-C noted in its own process.
+
+    What the job prints goes to ``job.log`` too; so does the traceback of an error, which ends this job alone.
+
+    Args:
+        folder: the job's.
+
+    Raises:
+        InputError: an earlier start of this job still runs there.
+    """
+    from filelock import FileLock, Timeout
+
+    from dax_lightning.errors import InputError
+
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{folder} is in use by another job{_holder(folder)}: wait for it, or end it") from None
+    with Path(folder, LOG).open("a", encoding="utf-8") as file, suppress(_Ended), lock:
+        before = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = _Tee(before[0], file), _Tee(before[1], file)
+        worker = RUN.folder is None  # else the command itself notes it
+        RUN.interrupted = RUN.interrupted and not worker
+        try:
+            with noting_interrupts() if worker else nullcontext():
+                yield
+        except Exception:  # a defect of ours: the other jobs go on, and status.json has the exit code
+            traceback.print_exc(file=file)
+            raise _Ended from None
+        finally:
+            sys.stdout, sys.stderr = before
+
+
+class _Ended(Exception):
+    """A job ended by an error that is written down already."""
+
+
+class _Tee:
+    """A stream that is written to a file too."""
+
+    def __init__(self, stream: Any, file: Any):
+        self._stream, self._file = stream, file
+
+    def write(self, text: str) -> int:
+        self._file.write(text)
+        self._file.flush()
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def write_status(folder: Path, code: int | None, facts: Mapping[str, str]) -> None:
@@ -207,18 +316,63 @@ class Jobs(Callback):
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         """Called by Hydra when the last job is done."""
-        print(f"all jobs: {summary(Path(config.hydra.sweep.dir))}", flush=True)
+        summary(Path(config.hydra.sweep.dir))
 
 
 def summary(folder: Path) -> Path:
-    """The report over a multirun's jobs."""
+    """The report over a multirun's jobs; its place is printed, and each job that didn't end by itself, with the reason."""
     from dax_lightning.report import write_summary  # it imports pandas and matplotlib, which a typo needn't wait for
 
-    return write_summary(folder)
+    broken = broken_jobs(folder)
+    page = write_summary(folder, broken)
+    print(f"all jobs: {page}", flush=True)
+    for job, reason in broken.items():
+        print(f"job {job} failed: {reason}", file=sys.stderr, flush=True)
+    return page
+
+
+def broken_jobs(folder: Path) -> dict[str, str]:
+    """Each job of a multirun that an error ended, or a kill, by the name of its folder, and why.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     for name, told in (("0", '{"code": 0}'), ("1", '{"code": 1, "error": "OSError: no"}')):
+        ...         Path(place, name).mkdir()
+        ...         _ = Path(place, name, "status.json").write_text(told)
+        ...     broken_jobs(Path(place))
+        {'1': 'OSError: no; see 1/job.log'}
+    """
+    found = {}
+    for file in _statuses(folder):
+        facts, name = _facts(file), file.parent.relative_to(folder).as_posix()
+        if facts.get("error"):
+            found[name] = f"{facts['error']}; see {name}/{LOG}"
+        elif facts.get("code") is None:
+            found[name] = f"its process was killed{_holder(file.parent)}; the same command goes on where it stood"
+    return found
 
 
 def _statuses(folder: Path) -> list[Path]:
-    return [file for file in folder.rglob(_STATUS) if file.parent != folder]
+    """Those of a multirun's jobs; folders with many files of other kinds aren't looked into."""
+    found = []
+    for place, below, files in os.walk(folder):
+        below[:] = sorted(one for one in below if one != "explanations" and not one.startswith("."))
+        found += [Path(place, _STATUS)] if _STATUS in files and Path(place) != folder else []
+    return found
+
+
+def _held(folder: Path) -> bool:
+    """Whether a process that is alive works in this folder."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(folder / _LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
 
 
 def _facts(file: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Only what reads the options is imported here: torch and the rest follow once the
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from dax_lightning.run.config import (
     check_values,
     config_of,
     explainer_nodes,
+    forget_black_box,
     idle_settings,
+    kept_black_box,
     labels,
     one_line,
     run_name,
@@ -30,9 +33,24 @@ from dax_lightning.run.config import (
     with_short_cuts,
 )
 from dax_lightning.run.help import conf_folder, help_text
-from dax_lightning.run.jobs import OK, REFUSED, RUN, STOPPED, Run, job_status, one_run, rerun, summary, worst
+from dax_lightning.run.jobs import (
+    FAILED,
+    OK,
+    REFUSED,
+    RUN,
+    STOPPED,
+    Run,
+    job_of_sweep,
+    job_status,
+    one_run,
+    rerun,
+    summary,
+    worst,
+)
+from dax_lightning.run.shards import own_gpu, worker_name
 from dax_lightning.run.tune import objective
 
+_TOLD = 300  # characters of another library's error
 _CUT = 0.1  # share of a photograph that a centre crop may leave out without a word
 
 
@@ -47,6 +65,7 @@ def explain(cfg: Any, folder: Path) -> int:
         The exit code: 0 all explained, 1 some failed, 3 some unfaithful.
     """
     check_values(cfg)
+    _take_gpu(cfg.device)
     print(_what(cfg, folder), flush=True)
     if "factory" in cfg.black_box and cfg.black_box.weights is None:
         print(f"black_box.weights is not given: the module is explained as {cfg.black_box.factory} builds it", flush=True)
@@ -65,7 +84,7 @@ def explain(cfg: Any, folder: Path) -> int:
     partial = {
         name: build(node, key, trust, _partial_=True) for name, (key, node) in nodes.items()
     }  # a typo costs no loading of weights
-    black_box = build(cfg.black_box, "black_box", trust)
+    black_box = kept_black_box(cfg.black_box, trust)
     for line in black_box.remarks:
         print(line, flush=True)
     explainers = usable(partial, black_box, cfg.budget, _stop(cfg))
@@ -80,11 +99,13 @@ def explain(cfg: Any, folder: Path) -> int:
             print("\n".join(estimate(task, explainers, metrics, _number(cfg.price_per_1000))), flush=True)
         if cfg.dry_run or (cfg.confirm and not _confirmed()):
             return OK
+    if cfg.shard is not None:
+        print(f"shard {cfg.shard}: its share of the task's {len(task)} cases", flush=True)
     settings = {
         name: labels(cfg, nodes[name][1], getattr(explainer, "segmenter", None)) for name, explainer in explainers.items()
     }
     configs = {name: config_of(cfg, nodes[name][1]) for name in explainers}
-    run = Benchmark(task, explainers, metrics, folder, logger, settings, configs, cfg.max_queries)
+    run = Benchmark(task, explainers, metrics, folder, logger, settings, configs, cfg.max_queries, cfg.shard)
     run.run()
     if run.stopped:
         where = RUN.resume() if RUN.folder else f"hydra.sweep.dir={folder.parent}"  # this is another process than the command's
@@ -111,14 +132,33 @@ def job(cfg: Any) -> float | None:
     if here not in sys.path:
         sys.path.append(here)  # for black_box.function=my_module.my_function
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with job_status(folder, rerun(HydraConfig.get())) as codes:
-        try:
-            codes.append(explain(cfg, folder))
-        except USER_ERRORS as error:
-            codes.append(_refuse(error))
-    if HydraConfig.get().mode is not RunMode.MULTIRUN or worst(codes) == REFUSED or cfg.dry_run or cfg.confirm:
+    try:
+        with job_of_sweep(folder) if HydraConfig.get().mode is RunMode.MULTIRUN else nullcontext():
+            code = one_job(cfg, folder)
+    except InputError as error:  # its folder is in use: whoever works there writes the exit code
+        code = _refuse(error)
+    if HydraConfig.get().mode is not RunMode.MULTIRUN or code == REFUSED or cfg.dry_run or cfg.confirm:
         return None
     return objective(folder, str(cfg.tune.metric))
+
+
+def one_job(cfg: Any, folder: Path) -> int:
+    """Explain, and leave the exit code in the folder.
+
+    Args:
+        cfg: the composed configuration.
+        folder: where everything goes.
+
+    Returns:
+        The exit code.
+    """
+    with job_status(folder, rerun(HydraConfig.get())) as ended:
+        try:
+            code = explain(cfg, folder)
+        except USER_ERRORS as error:
+            ended.error, code = one_line(error), _refuse(error)
+        ended.append(code)
+    return code
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -138,6 +178,7 @@ def run(arguments: Sequence[str]) -> int:
         print(help_text())
         return OK
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, so that they can be told in one line
+    forget_black_box()  # another command's
     with one_run(arguments) as current:
         try:
             sys.argv[1:] = with_short_cuts(arguments)
@@ -151,6 +192,10 @@ def run(arguments: Sequence[str]) -> int:
             if current.interrupted or isinstance(error, KeyboardInterrupt):
                 return _stopped(current)
             return error.code if isinstance(error.code, int) else OK
+        except Exception as error:  # a launcher's own, which differ: a worker of it was killed, or none could be had
+            if not current.multirun:
+                raise
+            return _broken(current, error)
         return current.code()
 
 
@@ -167,6 +212,16 @@ def _what(cfg: Any, folder: Path) -> str:
     by = ", ".join(map(str, explainers[:4])) + (f" and {len(explainers) - 4} more" if len(explainers) > 4 else "")
     asked = f"q={cfg.q} queries for each explanation" + ("" if cfg.max_queries is None else f", at most {cfg.max_queries} in all")
     return f"explaining {cases} by {by}: {asked}; the output goes to {folder}"
+
+
+def _take_gpu(device: str) -> None:
+    """Of several GPUs, a worker of joblib takes its own."""
+    if device != "auto" or worker_name() == "MainProcess":
+        return
+    import torch  # a typo needn't wait for it
+
+    if (gpu := own_gpu(os.environ, worker_name(), torch.cuda.device_count())) is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
 
 
 def _cropped(outside: Sequence[float], can_squash: bool) -> list[str]:
@@ -211,6 +266,7 @@ def _refuse(error: BaseException) -> int:
 def _stopped(current: Run) -> int:
     """Say in one line how to go on."""
     folder = current.folder
+    current.wait(stop=True)
     if folder is None or not any(folder.rglob("rows.csv")):
         print("stopped: nothing was explained", file=sys.stderr)
         return STOPPED
@@ -221,3 +277,14 @@ def _stopped(current: Run) -> int:
         file=sys.stderr,
     )
     return STOPPED
+
+
+def _broken(current: Run, error: Exception) -> int:
+    """Say in one line that the launcher gave up, once the jobs that it left running are done."""
+    current.broken = True
+    current.wait()
+    told = " ".join(f"{type(error).__name__}: {error}".split())[:_TOLD]
+    if current.folder is not None and any(current.folder.glob("*/status.json")):
+        summary(current.folder)
+    print(f"error: the launcher gave up ({told}): to go on, add {current.resume()} to the same command", file=sys.stderr)
+    return worst([FAILED, current.code()])

@@ -82,16 +82,13 @@ class Rows:
 
     def _resume(self) -> None:
         try:
-            with self.path.open(newline="", encoding="utf-8") as file:
-                lines = [line for line in file if line.endswith("\n")]  # a last line that was cut off is none
-            reader = csv.DictReader(lines)
-            if reader.fieldnames != self.columns:
-                raise ValueError
-            whole = [row for row in reader if None not in row.values() and None not in row]
-        except (ValueError, csv.Error):  # other columns, or damaged bytes
+            columns, rows = whole_rows(self.path)
+        except (ValueError, csv.Error):  # damaged bytes
+            columns, rows = [], []
+        if columns != self.columns:
             self._set_aside()
             return
-        kept = [row for row in whole if row["status"] in ("ok", "unfaithful")]
+        kept = [row for row in rows if row["status"] in ("ok", "unfaithful")]
         self.done, self.tasks = {(row["case"], row["explainer"]) for row in kept}, {row["task"] for row in kept}
         self._rewrite(kept)
 
@@ -111,3 +108,19 @@ class Rows:
     def _write(self, values: list[Any]) -> None:
         with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(values)
+
+
+def whole_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns and rows of ``rows.csv``, every cell as text; a last row that was cut off is none.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "rows.csv").write_text("case,status\\na,ok\\nb,o")
+        ...     whole_rows(Path(folder, "rows.csv"))
+        (['case', 'status'], [{'case': 'a', 'status': 'ok'}])
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader([line for line in file if line.endswith("\n")])
+    rows = [row for row in reader if None not in row and None not in row.values()]
+    return list(reader.fieldnames or ()), rows

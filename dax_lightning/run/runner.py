@@ -31,6 +31,7 @@ from dax_lightning.run.jobs import FAILED, OK, UNFAITHFUL
 from dax_lightning.run.loggers import RunLogger
 from dax_lightning.run.provenance import decisive, machine, peak_mb, provenance
 from dax_lightning.run.rows import COLUMNS, Rows
+from dax_lightning.run.shards import own_share
 from dax_lightning.tasks import Task
 from dax_lightning.tasks.base import check_name
 from dax_lightning.types import Case, Explanation, Sound
@@ -58,6 +59,7 @@ class Benchmark:
         configs: the whole configuration of each explainer, saved beside its explanations.
         max_queries: most rows that the black box may have been asked when the run ends, metrics included; ``None``: no limit.
             Answers that explainers share count for each of them, as in the rows. At the limit the run stops.
+        shard: ``i/n``: of each n cases in a row, the i-th alone; ``None``: all cases. See :func:`own_share`.
 
     Attributes:
         stopped: why the run stopped before its last case; empty: it didn't.
@@ -75,9 +77,13 @@ class Benchmark:
     labels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     max_queries: int | None = None
+    shard: str | None = None
     stopped: str = field(default="", init=False)
     _refused: list[InputError] = field(default_factory=list, init=False)
     _rows: Rows = field(init=False)
+    _own: range = field(init=False)  # of the task's cases, those of this shard
+    _keys: list[str] = field(init=False)  # their names
+    _index: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
         for name in self.explainers:
@@ -100,20 +106,24 @@ class Benchmark:
             ) from error
 
     def _run(self) -> bool:
+        keys = self.task.keys()
+        self._own = own_share(len(keys), self.shard)
+        self._keys = [keys[index] for index in self._own]
+        self._index = dict(zip(self._keys, self._own, strict=True))
         (self.folder / "explanations" / "inputs").mkdir(parents=True, exist_ok=True)
         rows = Rows(self.folder / "rows.csv", [*COLUMNS, *_measured(self.metrics)])
         self._check_resumed(rows)
         self._write_facts()
-        self._rows, keys = rows, self.task.keys()
+        self._rows, keys = rows, self._keys
         missing = {key: [name for name in self.explainers if (key, name) not in rows.done] for key in keys}
         places = _Places(sum(map(len, missing.values())), len(self.explainers))
         print(_plan(len(keys), len(self.explainers), places.of, self.labels), flush=True)
         self.logger.start(self.folder, shared_config(self.configs), _tags(self.labels))
         finished = False
         try:
-            for index, key in enumerate(keys):
+            for place, (index, key) in enumerate(zip(self._own, keys, strict=True)):
                 if missing[key] and not self.stopped:
-                    self._case(index, key, missing[key], places)
+                    self._case(place, index, key, missing[key], places)
             finished = not rows.failed and not self.stopped
         finally:
             reported = False
@@ -140,7 +150,7 @@ class Benchmark:
     def _left(self) -> int | None:
         return None if self.max_queries is None else max(0, self.max_queries - self.task.black_box.queries)
 
-    def _case(self, index: int, key: str, names: list[str], places: "_Places") -> None:
+    def _case(self, place: int, index: int, key: str, names: list[str], places: "_Places") -> None:
         made: Case | Exception = self._made(index, key)
         box = self.task.black_box
         again = len(names) > 1 or any(metric.needs_explainer for metric in self.metrics.values())
@@ -151,7 +161,7 @@ class Benchmark:
                 banks.enter_context(bank)
             for name in names:
                 self._rows.add(self._row(made, key, name))
-                _say(self._rows.last, places.next(index + 1, len(self.task)))
+                _say(self._rows.last, places.next(place + 1, len(self._keys)))
                 if self.stopped:
                     return
 
@@ -188,7 +198,7 @@ class Benchmark:
         if others:
             raise InputError(f"{self.folder} holds rows of task={others[0]}, now it is {self.task.name}: give another folder")
         changed, hashed = set(), lru_cache(maxsize=1)(self._hashes)  # of a new folder, no file is read
-        for (index, key), name in product(enumerate(self.task.keys()), self.explainers):
+        for (index, key), name in product(zip(self._own, self._keys, strict=True), self.explainers):
             facts = _facts_in(self._json(key, name))
             if facts is None or any(facts.get(what) not in (None, now) for what, now in hashed(index).items()):
                 changed.add((key, name))
@@ -313,7 +323,7 @@ class Benchmark:
             stem,
             **provenance(self.configs.get(name, {})),
             **machine(box.device),
-            **self._hashes(self.task.keys().index(case.key)),
+            **self._hashes(self._index[case.key]),
             black_box=box.fingerprint,
             target_name=box.class_name(explanation.target),
         )
