@@ -21,7 +21,15 @@ from tests.pages import PAGES, blocks, commands, composed, jobs, lines, links, t
 
 FINDINGS = [page for page in PAGES if page.startswith("docs/findings/") and not page.endswith("index.md")]
 
-KNOWN = ("dax ", "python train.py", "python -m dax_lightning.run.merge ", "make ", "pip install .", "scripts/gpu_check.sh ")
+KNOWN = (
+    "dax ",
+    "python train.py",
+    "python scripts/serve.py ",
+    "python -m dax_lightning.run.merge ",
+    "make ",
+    "pip install .",
+    "scripts/gpu_check.sh ",
+)
 
 LONG = ("docs/tutorial.md", "docs/outputs.md")  # pages whose blocks take half a minute
 

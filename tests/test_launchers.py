@@ -23,7 +23,7 @@ __all__ = ["photo", "run", "whole_run"]
 slow = pytest.mark.slow
 SHAPES = ["task=shapes", "explainer=random", "device=cpu", "black_box=callable", "black_box.size=[32,32]"]
 QUARTERS = "black_box.function=tests.functions.quarters"
-DEFECT = "task._target_=dax_lightning.tasks.Shapes,tests.functions.Defective"
+DEFECT = ["task._target_=dax_lightning.tasks.Shapes,tests.functions.Defective", "allow_targets=true"]
 LAUNCHERS = {
     "basic": [],
     "joblib": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
@@ -54,7 +54,7 @@ def basic(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, redirect_stderr(err), redirect_stdout(io.StringIO()):
         patch.setattr(sys, "argv", ["train.py"])
         patch.setenv("HYDRA_FULL_ERROR", "1")
-        code = main.run(["-m", *SHAPES, "limit=4", "shard=all/2", QUARTERS, DEFECT, f"hydra.sweep.dir={folder}"])
+        code = main.run(["-m", *SHAPES, "limit=4", "shard=all/2", QUARTERS, *DEFECT, f"hydra.sweep.dir={folder}"])
     return folder, code, err.getvalue()
 
 
@@ -81,7 +81,7 @@ def test_a_job_that_fails_is_named_has_its_traceback_and_ends_no_other(basic):
 @pytest.mark.parametrize("launcher", [pytest.param("joblib", marks=slow), pytest.param("submitit_local", marks=slow), "ray"])
 def test_another_launcher_makes_the_same_maps_exit_code_and_summary(basic, tmp_path, launcher):
     folder = tmp_path / "jobs"
-    with started(folder, "limit=4", "shard=all/2", QUARTERS, DEFECT, *LAUNCHERS[launcher]) as sweep:
+    with started(folder, "limit=4", "shard=all/2", QUARTERS, *DEFECT, *LAUNCHERS[launcher]) as sweep:
         out, err = sweep.communicate(timeout=200)
     check_the_failing_jobs(folder, sweep.returncode, err)
     maps = sorted(basic[0].glob("*/explanations/*.npz"))

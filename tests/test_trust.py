@@ -104,8 +104,9 @@ def test_an_explainer_is_not_imported_to_learn_its_name():
 
 def test_what_conf_names_is_trusted_and_no_more():
     named = {target for file in CONF.rglob("*.yaml") for target in targets(OmegaConf.to_container(OmegaConf.load(file)))}
-    assert all(target.startswith(TRUSTED) for target in named)
-    foreign = {target.rpartition(".")[0] for target in named if not target.startswith("dax_lightning.")}
+    own = {target for target in named if target.startswith("hydra_plugins.")}  # launchers and sweepers, which Hydra makes itself
+    assert all(target.startswith(TRUSTED) for target in named - own)
+    foreign = {target.rpartition(".")[0] for target in named - own if not target.startswith("dax_lightning.")}
     assert foreign == {"pytorch_lightning", "pytorch_lightning.loggers"}
 
 
@@ -316,7 +317,8 @@ def unsafe(source):
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.relative_to(ROOT).as_posix())
 def test_no_file_is_unpickled_or_run(file: Path):
-    assert list(unsafe(file.read_text(encoding="utf-8"))) == []
+    asked_for = {"sklearn.py": ["joblib.load"]}.get(file.name, [])  # black_box.trust_pickle=true
+    assert [told.partition(": ")[2] for told in unsafe(file.read_text(encoding="utf-8"))] == asked_for
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import inspect
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -192,7 +193,7 @@ def _package(value: Any) -> str:
 def _source(value: Any) -> bytes:
     try:
         return inspect.getsource(value).encode()
-    except (OSError, TypeError):
+    except (OSError, TypeError, SyntaxError, TokenError):  # none, or a file that is no Python, such as a page with code in it
         code = getattr(value, "__code__", None)
         return b"" if code is None else _code_bytes(code)
 

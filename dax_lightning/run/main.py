@@ -237,7 +237,7 @@ def _cropped(outside: Sequence[float], can_squash: bool) -> list[str]:
 
 
 def _stop(cfg: Any) -> Any:
-    from dax_lightning.explainers.stops import Stop  # it imports torch, which a typo needn't wait for
+    from dax_lightning.explainers.base import Stop  # it imports torch, which a typo needn't wait for
 
     return Stop(_number(cfg.max_seconds), cfg.stop_when)
 
