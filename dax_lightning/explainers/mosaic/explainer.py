@@ -54,7 +54,7 @@ class MosaicDax(SegmentExplainer):
         perturber: makes the copies; ``None``: the input's mean as fill, 30 to 70 % of the segments kept, equal weights.
         q: copies, the input included.
         targets: ``profile``: all classes' answers; ``log_odds`` or ``probability``: the target's own, and the map's unit.
-        averaged: how often the map is averaged, 0 or more: more of it lies better on objects, and tells less apart.
+        averaged: how often the map is averaged; ``None``: twice on photographs, once elsewhere. More suits large objects.
         parts: weight of the target's own answers, averaged once at most: more is about parts, less about the whole object.
         last: share of the copies that are asked last, in [0, 0.5]; under 30 copies none are.
         min_fidelity: below this fidelity the student has learned nothing and the explanation is flagged.
@@ -81,7 +81,7 @@ class MosaicDax(SegmentExplainer):
         perturber: Perturber | None = None,
         q: int = 1000,
         targets: MosaicTargets = "profile",
-        averaged: int = 2,
+        averaged: int | None = None,
         parts: float = 0.2,
         last: float = 0.1,
         min_fidelity: float = 0.1,
@@ -90,13 +90,14 @@ class MosaicDax(SegmentExplainer):
         self.mosaic = mosaic_on(mosaic, black_box.input)
         super().__init__(black_box, self.mosaic.all[0], perturber or MIXED, q, seed)
         check_space(targets, "profile")
-        if averaged < 0 or not 0 <= parts < math.inf:
+        self.averaged = 1 + (black_box.input.kind == "image") if averaged is None else averaged
+        if self.averaged < 0 or not 0 <= parts < math.inf:
             raise InputError(f"explainer.averaged={averaged}, parts={parts}: wanted how often and how much, both 0 or more")
         if not 0 <= last <= 0.5:
             raise InputError(f"explainer.last={last}: wanted a share of the copies in [0, 0.5]")
         self.targets: MosaicTargets = targets
         self.space: TargetSpace = "log_odds" if targets == "profile" else targets
-        self.averaged, self.parts, self.last, self.min_fidelity = averaged, parts, last, min_fidelity
+        self.parts, self.last, self.min_fidelity = parts, last, min_fidelity
 
     def prepare(self) -> None:
         """See :class:`Explainer`."""
@@ -132,7 +133,6 @@ class MosaicDax(SegmentExplainer):
         return levels, self.mosaic.outlined(unit, levels)
 
     def _student(self, answers: Answers, levels: Int[Tensor, "p *space"]) -> Student:
-        """What imitates any values that the copies have."""
         return Ridge(answers.kept, levels, answers.weight).fit
 
     def _imitate(self, answers: Answers, levels: Int[Tensor, "p *space"]) -> Learned:
