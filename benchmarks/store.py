@@ -46,7 +46,7 @@ def table4(folder: Path) -> None:
     common = ["-m", "task=shapes", "black_box=shapes", "segmenter=slic", "limit=2", "loss=v1", *SETTINGS]
     code = run([*common, f"hydra.sweep.dir={folder / 'jobs'}", f"store={folder / 'store'}"])
     rows = pd.concat([pd.read_csv(file) for file in folder.glob("jobs/*/rows.csv")])
-    needed, asked = int(rows["queries"].sum()), int(rows["asked"].sum())
+    needed, asked = (int(rows[column].to_numpy().sum()) for column in ("queries", "asked"))
     print(f"exit code {code}; {len(rows)} explanations in {len(list(folder.glob('jobs/*/rows.csv')))} jobs")
     print(f"rows asked without a store: {needed}, with one: {asked}, {asked / needed:.3f} of them")
 
