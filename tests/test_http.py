@@ -791,7 +791,8 @@ def test_the_script_serves_and_the_command_explains_what_it_serves(tmp_path, mon
             "segmenter.columns=4",
             "metrics={}",
         ]
-        code = main.run([f"input={tmp_path / 'my.png'}", *http, *small, f"hydra.run.dir={tmp_path / 'run'}"])
+        places = [f"hydra.run.dir={tmp_path / 'run'}", f"store={tmp_path / 'store'}"]
+        code = main.run([f"input={tmp_path / 'my.png'}", *http, *small, *places])
         told = capsys.readouterr()
         assert code in (0, 3), told.err
         asked = httpx.get(f"{address}/rows").json()["rows"]
