@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import shlex
-import signal
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -134,23 +133,33 @@ def test_ctrl_c_reports_what_is_done_and_tells_how_to_go_on(tmp_path):
     assert json.loads((tmp_path / "run" / "status.json").read_text())["code"] == 130
 
 
-def test_lightning_does_not_swallow_ctrl_c(run: Command, photo, monkeypatch):
-    """It exits with 1 after a signal that comes while it trains."""
-    from dax_lightning.run import runner
+SWALLOWED = """
+import signal, sys
+from dax_lightning.run import main, runner
 
-    def trained(*_):
-        try:
-            signal.raise_signal(signal.SIGINT)
-        except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            sys.exit(1)
+def trained(*_):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        sys.exit(1)
 
-    monkeypatch.setattr(runner.Benchmark, "_explained", trained)
-    before = signal.getsignal(signal.SIGINT)
-    assert run(photo, settings=QUICK) == 130
-    assert signal.getsignal(signal.SIGINT) is before
-    assert "stopped: what is done is in" in run.err
-    assert (run.folder / "report.html").is_file()
+runner.Benchmark._explained = trained
+before = signal.getsignal(signal.SIGINT)
+code = main.run(sys.argv[1:])
+sys.exit(code if signal.getsignal(signal.SIGINT) is before else 99)
+"""
+
+
+def test_lightning_does_not_swallow_ctrl_c(photo, tmp_path):
+    """It exits with 1 after a signal that comes while it trains. A process of its own: signals are a process's."""
+    words = [*BOX, *QUICK, photo, f"hydra.run.dir={tmp_path / 'run'}"]
+    done = subprocess.run(
+        [sys.executable, "-c", SWALLOWED, *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 130, done.stderr
+    assert "stopped: what is done is in" in done.stderr
+    assert (tmp_path / "run" / "report.html").is_file()
 
 
 def test_new_folders_are_made_exclusively(tmp_path):

@@ -1,7 +1,7 @@
 """RISE, LIME and a ridge on the target's own answers, on DAX-Mosaic's copies.
 
-They take the student's place. With ``targets=profile``, ``averaged=2``, ``parts=0.2`` and ``last=0.1`` all else is DAX-Mosaic's,
-so that a comparison tells methods apart and not perturbations.
+They take the student's place. With ``targets=profile``, ``averaged=None``, ``parts=0.2`` and ``last=0.1`` all else is
+DAX-Mosaic's, so that a comparison tells methods apart and not perturbations.
 """
 
 from typing import ClassVar
@@ -44,7 +44,7 @@ class RidgeOnMosaic(MosaicDax):
         perturber: Perturber | None = None,
         q: int = 1000,
         targets: MosaicTargets = "log_odds",
-        averaged: int = 1,
+        averaged: int | None = 1,
         parts: float = 0.0,
         last: float = 0.0,
         min_fidelity: float = 0.1,
