@@ -17,7 +17,7 @@ from benchmarks.common import ROOT, make_explainer, make_task
 from dax_lightning.black_box import Store
 from dax_lightning.run.main import run
 
-ROUNDS = 5
+ROUNDS = 3
 SETTINGS = ("q=128,200", "lam1=0.0001,0.001,0.01", "lam2=0.01,0.04")
 MANY, CLASSES, AT_ONCE, LOOKED_UP = 10_000_000, 10, 5000, 1000
 
