@@ -95,8 +95,8 @@ class Store:
         return [xxhash.xxh3_128_digest(head + row.tobytes()) for row in rows.detach().cpu().contiguous().numpy()]
 
     def read(self, keys: Sequence[bytes]) -> dict[bytes, Stored]:
-        """The answers that are known and undamaged, by key."""
-        found = {}
+        """The answers that are known, by key. Those that are damaged are taken out of the store."""
+        found, damaged = {}, []
         with self._connection() as db:
             for start in range(0, len(keys), _MANY):
                 some = keys[start : start + _MANY]
@@ -104,24 +104,25 @@ class Store:
                 for key, scores, seconds in db.execute(f"select * from answers where key in ({marks})", some):
                     if (whole := _checked(key, scores)) is not None:
                         found[key] = Stored(whole, seconds)
+                    else:
+                        damaged.append((key,))
+            if damaged:
+                with _transaction(db):
+                    db.executemany("delete from answers where key = ?", damaged)
         return found
 
     def write(self, keys: Sequence[bytes], scores: Float[Tensor, "n k"], seconds: float) -> None:
-        """Store answers, all or none of them. What another process stored meanwhile stays; what was damaged is replaced.
+        """Store answers, all or none of them. What another process stored meanwhile stays.
 
         Args:
             keys: see :meth:`keys`.
             scores: a row a key.
             seconds: what all of them took.
         """
-        known = self.read(keys)
-        rows = [
-            (key, _signed(key, row.tobytes()), seconds / len(keys))
-            for key, row in zip(keys, scores.numpy(), strict=True)
-            if key not in known
-        ]
+        each = seconds / len(keys)
+        rows = [(key, _signed(key, row.tobytes()), each) for key, row in zip(keys, scores.numpy(), strict=True)]
         with self._connection() as db, _transaction(db):
-            db.executemany("insert or replace into answers values (?, ?, ?)", rows)
+            db.executemany("insert or ignore into answers values (?, ?, ?)", rows)
 
     def probe(self, model: str) -> Float[np.ndarray, " k"] | None:
         """What a model said to its probe row when the store first met it; ``None``: it never did."""
