@@ -397,7 +397,8 @@ class BlackBox:
             fresh, spent = self._fresh(x[list(places.values())])
             store.write(list(places), fresh, spent)
             answers, seconds = answers | dict(zip(places, fresh, strict=True)), seconds + spent
-        return self._checked(torch.stack([answers[key] for key in keys])), seconds
+        table = torch.stack([answers[key] for key in keys])
+        return self._checked(table) if known else table, seconds  # fresh ones were checked before they were stored
 
     @torch.no_grad()
     def _fresh(self, x: Tensor) -> tuple[Tensor, float]:
