@@ -202,21 +202,17 @@ def rerun(hydra: Any) -> dict[str, str]:
     return {"command": shlex.join(["dax", *own]), "cwd": hydra.runtime.cwd}
 
 
+@dataclass
 class Ended:
     """How a job ended.
 
     Attributes:
-        codes: its exit code; empty while it runs.
+        code: its exit code.
         error: the mistake or defect that ended it, in one line; empty where none did.
     """
 
-    def __init__(self) -> None:
-        self.codes: list[int] = []
-        self.error = ""
-
-    def append(self, code: int) -> None:
-        """Note the exit code."""
-        self.codes.append(code)
+    code: int = OK
+    error: str = ""
 
 
 @contextmanager
@@ -228,18 +224,18 @@ def job_status(folder: Path, facts: Mapping[str, str]) -> Iterator[Ended]:
         facts: what else to write there; see :func:`rerun`.
 
     Yields:
-        What takes the exit code; where that stays empty, an error says which.
+        What takes the exit code; an error that comes through says which.
     """
     ended = Ended()
     write_status(folder, None, facts)
     try:
         yield ended
     except BaseException as error:
-        ended.codes[:] = [STOPPED if isinstance(error, KeyboardInterrupt) or RUN.interrupted else FAILED]
+        ended.code = STOPPED if isinstance(error, KeyboardInterrupt) or RUN.interrupted else FAILED
         ended.error = " ".join(f"{type(error).__name__}: {error}".split())
         raise
     finally:
-        write_status(folder, worst(ended.codes), {**facts, **({"error": ended.error} if ended.error else {})})
+        write_status(folder, ended.code, {**facts, **({"error": ended.error} if ended.error else {})})
 
 
 @contextmanager

@@ -154,11 +154,10 @@ def one_job(cfg: Any, folder: Path) -> int:
     """
     with job_status(folder, rerun(HydraConfig.get())) as ended:
         try:
-            code = explain(cfg, folder)
+            ended.code = explain(cfg, folder)
         except USER_ERRORS as error:
-            ended.error, code = one_line(error), _refuse(error)
-        ended.append(code)
-    return code
+            ended.error, ended.code = one_line(error), _refuse(error)
+    return ended.code
 
 
 def run(arguments: Sequence[str]) -> int:
