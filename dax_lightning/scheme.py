@@ -1,7 +1,8 @@
-"""What ``model=`` means: the ending or the scheme of a model's name says which black box it is."""
+"""What ``model=`` means: the ending or the scheme of a model's name says which black box it is. Addresses hold no secrets."""
 
 import re
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 from dax_lightning.errors import InputError
 
@@ -27,6 +28,7 @@ _ENDINGS = {
     ".joblib": "sklearn",
 }
 _SCHEMES = {"hf": "huggingface", "timm": "timm", "torchvision": "torchvision"}
+_SECRET = re.compile(r"token|secret|passw|signature|credential|api_?-?key|^(key|sig|code|auth|pwd)$", re.I)
 _KNOWN = (
     "a file that ends in .onnx, .pt2, .ts, .pt or .skops, a folder with config.json, hf:OWNER/NAME, timm:NAME, torchvision:NAME, "
     "package.module:function, or an http(s) address"
@@ -66,6 +68,22 @@ def black_box_of(model: str, named: str | None = None) -> tuple[str, str, str]:
             )
         raise InputError(f"model={model} is not known: wanted {_KNOWN}")
     return found[0], KEYS[found[0]], found[1]
+
+
+def secret_in(address: str) -> str | None:
+    """What in an address is a secret, and would stand in every output: ``user``, or the name of a value of its query.
+
+    Example:
+        >>> secret_in("https://me:pw@host/p"), secret_in("https://host/p?v=2&api_key=x"), secret_in("https://host/p?v=2")
+        ('user', 'api_key', None)
+    """
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # no address
+        return None
+    if parts.username or parts.password:
+        return "user"
+    return next((key for key, _ in parse_qsl(parts.query, keep_blank_values=True) if _SECRET.search(key)), None)
 
 
 def _found(model: str) -> tuple[str, str] | None:

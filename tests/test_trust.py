@@ -187,6 +187,8 @@ def test_harmless_commands_pass():
         ("model=http://hunter2@host", "model has a user or password"),
         ("segmenter.download.url='https://me:hunter2@host/sam.pth'", "segmenter.download.url has a user"),
         ("--x=https://me:hunter2@host", "has a user or password"),
+        ("model=https://host/p?v=2&api_key=hunter2", r"model has a secret \(api_key\) in its address"),
+        ("black_box.url='https://host/p?token=hunter2'", r"black_box.url has a secret \(token\) in its address"),
         ("logger.project=${oc.env:WANDB_API_KEY}", "logger.project takes a secret from the environment"),
         ("+header=${oc.env:MY_TOKEN,none}", "header takes a secret from the environment"),
     ],

@@ -24,7 +24,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandat
 from dax_lightning.errors import InputError, in_one_line
 from dax_lightning.run.help import conf_folder
 from dax_lightning.run.shards import all_shards, shard_of
-from dax_lightning.scheme import KEYS, black_box_of
+from dax_lightning.scheme import KEYS, black_box_of, secret_in
 
 logging.getLogger(get_object.__module__).setLevel(logging.CRITICAL)  # it prints what the errors here tell in one line
 USER_ERRORS = (InputError, HydraException, OmegaConfBaseException, InstantiationException)
@@ -203,8 +203,8 @@ def check_trust(arguments: Sequence[str]) -> None:
     """Refuse what would run code before a configuration can be checked, and secrets, which a run writes down.
 
     Raises:
-        InputError: a pickled configuration; without ``allow_targets=true`` more folders of YAML, or parts of Hydra's own; a user
-            or password in an address, or a secret of the environment.
+        InputError: a pickled configuration; without ``allow_targets=true`` more folders of YAML, or parts of Hydra's own; a user,
+            password or token in an address, or a secret of the environment.
 
     Example:
         >>> check_trust(["black_box.url=https://me:secret@host/"])
@@ -222,6 +222,9 @@ def check_trust(arguments: Sequence[str]) -> None:
         if _IN_ADDRESS.search(argument):
             setting = name.partition("://")[0] or "an argument"
             raise InputError(f"{setting} has a user or password in its address: leave it out, every output has it")
+        if "://" in value and (secret := secret_in(value)):
+            todo = "leave it out, and give black_box.token_env=NAME, the name of an environment variable that holds it"
+            raise InputError(f"{name} has a secret ({secret}) in its address, and every output would have it: {todo}")
         if _SECRET.search(value):
             raise InputError(f"{name} takes a secret from the environment, and every output would have it: leave it out")
         group = re.split(r"[@/]", name)[0]

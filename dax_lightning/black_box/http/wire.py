@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from dax_lightning.errors import InputError, ModelError, cause_of
+from dax_lightning.scheme import secret_in
 
 T = TypeVar("T")
 _PASSING = {408, 425, 429}  # answers that ask to come again, with all of 5xx
-_SECRET = re.compile(r"token|secret|passw|signature|credential|api_?-?key|^(key|sig|code|auth|pwd)$", re.I)
 _SHOWN = 200  # characters of a server's own words in an error
 _MB = 2**20
 _ABSENT = 3  # tries for a server that was never there: a mistyped port is told at once
@@ -161,9 +161,7 @@ def checked_url(url: str) -> str:
         raise InputError(
             f"url={url.partition('?')[0].rpartition('@')[2]} is no address ({error}): wanted http://HOST:PORT/PATH"
         ) from None
-    secret = "user" if parts.username or parts.password else None
-    secret = secret or next((key for key, _ in parse_qsl(parts.query, keep_blank_values=True) if _SECRET.search(key)), None)
-    if secret:
+    if secret := secret_in(url):
         raise InputError(
             f"url={shown(url)} holds a secret ({secret}): set token_env=NAME, the name of an environment variable that holds it, "
             "and wire.token_header=HEADER where it isn't a bearer token"
