@@ -84,8 +84,6 @@ class Explanation:
         score: the black box's score of the target on the unperturbed input, in [0, 1].
         queries: rows that this explanation asked, those that :meth:`BlackBox.bank` knew already among them.
         seconds: wall-clock seconds of the whole explanation, with what the answers from the bank took when they were asked.
-        asked: rows that the model was asked once the target was known: without those that bank or store knew, with those that a
-            wire asked again. ``None``: not known.
         segments: the partition the copies were made from (ids 0 to j - 1), if the method has one.
         region: the places that the method names as what matters; ``None``: it names none, its map is all it tells.
         seconds_black_box: the part of ``seconds`` spent in the black box.
@@ -100,6 +98,8 @@ class Explanation:
         step: seconds from one place to the next along the last axis, of sounds.
         hertz: the middle frequency of each band of a spectrogram, where it is known.
         method: the explainer's name.
+        asked: rows that the model was asked once the target was known: without those that bank or store knew, with those that a
+            wire asked again. ``None``: not known.
 
     Example:
         >>> import tempfile
@@ -117,7 +117,6 @@ class Explanation:
     score: float
     queries: int
     seconds: float
-    asked: int | None = None
     segments: Int[Tensor, "*space"] | None = None
     region: Bool[Tensor, "*space"] | None = None
     seconds_black_box: float = 0.0
@@ -132,6 +131,7 @@ class Explanation:
     step: float | None = None
     hertz: tuple[float, ...] = ()
     method: str = ""
+    asked: int | None = None
 
     def __repr__(self) -> str:
         name = f" {self.target_name!r}" if self.target_name else ""
