@@ -14,10 +14,12 @@ from skimage.data import chelsea
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
+from dax_lightning.black_box import from_torch
 from dax_lightning.errors import InputError
 from dax_lightning.run import main
 from dax_lightning.run.config import with_short_cuts
 from dax_lightning.scheme import KEYS, black_box_of
+from dax_lightning.serve import app, background
 from tests.nets import small, to_pt2, to_script
 from tests.pages import blocks, commands
 from tests.test_cli import photo, run, whole_run  # noqa: F401
@@ -108,7 +110,7 @@ def test_a_wrong_model_is_one_line(run, photo, tmp_path):  # noqa: F811
 
 @pytest.mark.usefixtures("run")
 def test_the_commands_of_the_page_on_black_boxes_run(tmp_path, monkeypatch, capsys):
-    """Its Python blocks make the files, then each command that names one of them is run."""
+    """Its Python blocks make the files, then each command that names one of them, or the server here, is run."""
     monkeypatch.chdir(tmp_path)
     Image.fromarray(chelsea()).save("my.jpg")
     page, space = "docs/black_boxes.md", {"__name__": "page"}
@@ -121,9 +123,13 @@ def test_the_commands_of_the_page_on_black_boxes_run(tmp_path, monkeypatch, caps
     skops.io.dump(LogisticRegression().fit(table.to_numpy(), table["a"] > 0.5), "table.skops")
     to_script(small(), tmp_path / "net.ts", torch.rand(1, 3, 64, 64))
     found = [line for line in commands(page) if re.search(r"(model|black_box\.file)=[^:]+( |$)", line.split("download")[0])]
+    wired = [line for line in commands(page) if "127.0.0.1:8000" in line]
     ran = [line for line in found if "black_box.model=" not in line and "hf:" not in line]
-    assert len(ran) == 8
-    for place, line in enumerate(ran):
-        words = [*shlex.split(line)[1:], "q=40", "device=cpu", f"hydra.run.dir={tmp_path / str(place)}"]
-        assert main.run([word for word in words if word]) in (0, 3), (line, capsys.readouterr())
-        assert (tmp_path / str(place) / "rows.csv").is_file(), line
+    assert (len(ran), len(wired)) == (8, 2)
+    monkeypatch.setenv("MY_TOKEN", "sesame")
+    with background(app(from_torch(small(), 64), "model")) as address:
+        for place, line in enumerate([*ran, *wired]):
+            words = shlex.split(line.replace("http://127.0.0.1:8000", address))[1:]
+            words += ["q=40", "device=cpu", f"hydra.run.dir={tmp_path / str(place)}"]
+            assert main.run([word for word in words if word]) in (0, 3), (line, capsys.readouterr())
+            assert (tmp_path / str(place) / "rows.csv").is_file(), line
