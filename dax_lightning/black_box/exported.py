@@ -14,7 +14,7 @@ import torch
 
 from dax_lightning.black_box.answers import Outputs
 from dax_lightning.black_box.base import BlackBox, class_names
-from dax_lightning.black_box.files import FileModel, Layout, View, declared, existing, file_fingerprint
+from dax_lightning.black_box.model_file import FileModel, Layout, View, declared, existing, file_fingerprint
 from dax_lightning.black_box.torch.module import Numbers
 from dax_lightning.device import pick_device
 from dax_lightning.errors import InputError, cause_of

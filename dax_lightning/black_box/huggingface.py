@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dax_lightning.black_box.answers import Outputs, table_of
 from dax_lightning.black_box.base import BlackBox, class_names
-from dax_lightning.black_box.files import file_fingerprint
+from dax_lightning.black_box.model_file import file_fingerprint
 from dax_lightning.black_box.torch.module import TorchModel
 from dax_lightning.device import pick_device
 from dax_lightning.errors import InputError, ModelError, cause_of, remedy

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dax_lightning.black_box.base import BlackBox, class_names
-from dax_lightning.black_box.files import FileModel, Layout, View, existing, file_fingerprint
+from dax_lightning.black_box.model_file import FileModel, Layout, View, existing, file_fingerprint
 from dax_lightning.black_box.torch.module import Numbers
 from dax_lightning.errors import InputError, cause_of, remedy
 from dax_lightning.inputs.image import Crop
