@@ -67,6 +67,10 @@ class StoreError(InputError):
     """The store of answers can't be read or written: the run ends, and what was stored is kept."""
 
 
+class OutOfTime(BudgetExceeded):
+    """An explanation asked the black box for rows after ``max_seconds``."""
+
+
 class ModelError(InputError):
     """The black box gave something that is not a table of class scores, such as NaN or a wrong shape."""
 

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import onnx
 import pytest
@@ -20,6 +21,7 @@ from dax_lightning.black_box import BlackBox, exported_model, onnx_model
 from dax_lightning.black_box.onnx import Graph
 from dax_lightning.errors import InputError, ModelError
 from dax_lightning.inputs import WaveInput
+from dax_lightning.serve import app, background
 from tests.nets import small, to_onnx, to_pt2, to_script
 
 NORMAL: dict[str, Any] = {"mean": [0.5, 0.4, 0.3], "std": [0.25, 0.5, 0.25]}
@@ -116,6 +118,14 @@ def test_one_network_one_map(files, name):
     assert (maps[0] - maps[1]).abs().max() < 1e-3
 
 
+def test_an_onnx_file_without_an_output_is_told(tmp_path):
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    x = helper.make_tensor_value_info("x", kind, ["n", 3, 8, 8])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "none.onnx")
+    refused("none.onnx has no output", onnx_model, str(tmp_path / "none.onnx"))
+
+
 @pytest.mark.slow
 def test_one_network_one_map_of_lite0(tmp_path):
     mine: Any = lite0(device="cpu")
@@ -124,8 +134,18 @@ def test_one_network_one_map_of_lite0(tmp_path):
     to_pt2(mine.module, tmp_path / "lite0.pt2", x)
     view = {"input": mine.input, **normal}
     boxes = [mine, *(from_model(tmp_path / name, device="cpu", **view) for name in ("lite0.onnx", "lite0.pt2"))]
-    maps = [MosaicDax(box, q=300).explain(chelsea(), 285).saliency for box in boxes]
-    assert all((one - maps[0]).abs().max() < 1e-3 for one in maps[1:])
+    with background(app(lite0(device="cpu"), "lite0")) as address:
+        wired = [from_model(f"{address}/{path}", size=mine.input) for path in ("predict", "v2/models/lite0")]
+        before = 0
+        maps = [MosaicDax(box, q=300).explain(chelsea(), 285).saliency for box in boxes]
+        for box in wired:
+            maps.append(MosaicDax(box, q=300).explain(chelsea(), 285).saliency)
+            counted = httpx.get(f"{address}/rows").json()["rows"]
+            assert box.queries == counted - before == 300
+            before = counted
+    largest = [(one - maps[0]).abs().max().item() for one in maps[1:]]
+    print(f"largest differences of the map, onnx, pt2, predict, v2: {largest}; the map reaches {maps[0].abs().max():.3g}")
+    assert max(largest) < 1e-3
 
 
 @pytest.mark.parametrize("name", ["net.onnx", "net.pt2", "net.ts"])

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import sqlite3
 import subprocess
@@ -16,7 +17,7 @@ import torch
 
 from dax_lightning.black_box import Store, from_function
 from dax_lightning.black_box.store import command, rescue, store_at
-from dax_lightning.errors import BudgetExceeded, InputError, StoreError
+from dax_lightning.errors import BudgetExceeded, InputError, OutOfTime, StoreError
 from dax_lightning.explainers.mosaic import MosaicDax
 from dax_lightning.explainers.rivals.mosaic import LimeOnMosaic
 from dax_lightning.explainers.stops import Stop
@@ -159,6 +160,16 @@ def test_what_is_no_store_is_told(tmp_path):
         Store(tmp_path)
     with pytest.raises(StoreError, match="can't be used"):
         Store(tmp_path / "answers.sqlite" / "below")
+
+
+def test_names_that_are_no_text_are_told(tmp_path):
+    """SQLite repeats them in its own error, which Python can't decode."""
+    store = Store(tmp_path)
+    store.close()
+    damage(store.path, b"answers (key", b"\xd8\xd8\xd8\xd8\xd8\xd8\xd8 (\xd8ey")
+    with pytest.raises(StoreError, match="is damaged"):
+        Store(tmp_path).read([b"k" * 16])
+    assert command([str(tmp_path)]) == 0
 
 
 def test_which_store_a_setting_means(tmp_path, monkeypatch):
@@ -309,6 +320,26 @@ def test_time_that_is_over_leaves_the_map_so_far(x, method):
     assert made.warnings[0] == made.notes["stopped"]
     assert made.warnings[0].startswith(f"max_seconds is over after {made.queries} of")
     assert made.saliency[:16, :16].mean() > made.saliency[16:].mean()
+
+
+def test_time_that_is_over_in_the_last_copies_leaves_the_map_of_the_first(x):
+    """Also where it ends between a look at the clock and the next question."""
+    asked = []
+
+    def slow(rows):
+        asked.append(len(rows))
+        time.sleep(0.0 if sum(asked) <= 450 else 1.5)
+        return quarters(rows)
+
+    made = MosaicDax(boxed(slow), q=500).again(stop=Stop(max_seconds=1.0)).explain(x, 0)
+    assert made.queries < 500
+    assert re.fullmatch(r"max_seconds is over after \d+ of 50 last copies, which are not used", made.warnings[0])
+    assert made.saliency[:16, :16].mean() > made.saliency[16:].mean()
+
+
+def test_time_that_is_over_before_the_first_answer_is_told(x):
+    with pytest.raises(OutOfTime, match="before the first answer"):
+        MosaicDax(boxed(quarters), q=500).again(stop=Stop(max_seconds=1e-9)).explain(x, 0)
 
 
 def test_a_method_without_a_map_before_its_last_query_refuses_to_stop():

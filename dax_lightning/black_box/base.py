@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dax_lightning.black_box.answers import Declared, Outputs, Reach, table_of, wrong_shape
 from dax_lightning.black_box.store import Store
 from dax_lightning.black_box.targets import find_target
-from dax_lightning.errors import BudgetExceeded, InputError, ModelError
+from dax_lightning.errors import BudgetExceeded, InputError, ModelError, OutOfTime
 from dax_lightning.inputs.base import Input
 
 _UNPICKLED = ("_lock", "_here")
@@ -340,8 +340,9 @@ class BlackBox:
     def _check_limit(self, rows: int) -> None:
         if any(meter.limit is not None and meter.queries + rows > meter.limit for meter in self._meters):
             raise BudgetExceeded(f"the black box may not be asked {rows} more rows within this budget: raise budget= or lower q=")
-        if self.late:
-            raise BudgetExceeded("max_seconds is over, and this method has no map before its last row: raise it or lower q=")
+        now = time.perf_counter()
+        if any(meter.until is not None and now > meter.until for meter in self._meters):
+            raise OutOfTime("max_seconds is over, and there is no map before the next row: raise it or lower q=")
 
     def _count(self, **spent: Any) -> None:
         with self._lock:
@@ -555,16 +556,10 @@ class BlackBox:
         finally:
             self._meters.remove(meter)
 
-    @property
-    def late(self) -> bool:
-        """Whether the seconds of one of this thread's budgets are over."""
-        now = time.perf_counter()
-        return any(meter.until is not None and now > meter.until for meter in self._meters)
-
     def stop(self, why: str) -> None:
-        """Note in this thread's innermost budget why fewer rows are asked than were wanted."""
+        """Note in this thread's innermost budget why fewer rows are asked than were wanted; the first reason counts."""
         for meter in self._meters[-1:]:
-            meter.stopped = why
+            meter.stopped = meter.stopped or why
 
     def class_name(self, target: int) -> str:
         """The name of a class, or its number as text where the model has no names."""

@@ -111,6 +111,8 @@ class OnnxRun:
             raise InputError(f"{name} has {len(wanted)} inputs ({told}), wanted one: export the network with its pictures alone")
         self.input: Any = wanted[0]
         self.outputs = [one.name for one in self._session.get_outputs()]
+        if not self.outputs:
+            raise InputError(f"{name} has no output: export the network with its scores")
         if output is not None and output not in self.outputs:
             raise InputError(f"{name} has no output {output}: choose {remedy('output=')} among {', '.join(self.outputs)}")
         self.output = output or self.outputs[0]

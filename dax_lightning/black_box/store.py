@@ -24,6 +24,7 @@ _WAIT = 60.0  # seconds for another process to finish writing
 _MANY = 500  # keys in one statement: SQLite takes some thousand
 _CHECK = 4  # bytes of the checksum at the end of each answer
 _LEAST = 32  # bytes of the shortest answer with its key
+_FAULTS = (sqlite3.Error, OSError, UnicodeDecodeError)  # the last where SQLite's own words hold bytes of a damaged file
 _TABLES = """
 create table if not exists answers (key blob primary key, scores blob not null, seconds real not null);
 create table if not exists probes (model text primary key, scores blob not null);
@@ -150,7 +151,7 @@ class Store:
                 if self._open is None or self._open[0] != os.getpid():
                     self._open = os.getpid(), _opened(self.path)
                 yield self._open[1]
-            except (sqlite3.Error, OSError) as error:
+            except _FAULTS as error:
                 raise StoreError(_told(self.path, error)) from error
 
 
@@ -188,7 +189,7 @@ def rescue(folder: str | Path) -> int:
         with contextlib.closing(sqlite3.connect(aside)) as source, contextlib.closing(_opened(old)) as made, _transaction(made):
             made.executemany("insert or ignore into answers values (?, ?, ?)", _readable(source, most))
             return made.execute("select count(*) from answers").fetchone()[0]
-    except (sqlite3.Error, OSError) as error:
+    except _FAULTS as error:
         raise StoreError(_told(old, error)) from error
 
 
@@ -196,12 +197,12 @@ def _readable(source: sqlite3.Connection, most: int) -> Iterator[tuple[bytes, by
     """Every answer that its checksum confirms, row by row: a damaged page costs its own rows alone."""
     try:
         last = source.execute("select max(rowid) from answers").fetchone()[0] or 0
-    except sqlite3.DatabaseError:
+    except _FAULTS:
         last = most
     for number in range(1, last + 1):
         try:
             row = source.execute("select * from answers not indexed where rowid = ?", [number]).fetchone()
-        except sqlite3.DatabaseError:
+        except _FAULTS:
             continue
         if row is not None and _checked(row[0], row[1]) is not None:
             yield row
@@ -261,7 +262,9 @@ def _told(path: Path, error: Exception) -> str:
         return f"the store {path} can't grow, its disk is full: {told}"
     if "locked" in text:
         return f"the store {path} is in use by another process for over {_WAIT:.0f} s: wait for it, or give another store=DIR"
-    if "not a database" in text or "malformed" in text or "corrupt" in text:
+    if isinstance(error, UnicodeDecodeError):
+        text = "its tables have no readable names"
+    if isinstance(error, UnicodeDecodeError) or "not a database" in text or "malformed" in text or "corrupt" in text:
         mend = f"python -m dax_lightning.black_box.store {path.parent}"
         return f"the store {path} is damaged ({text}): `{mend}` saves what can be read, or give another store=DIR"
     return f"the store {path} can't be used ({text}): give a folder that can be written, store=DIR, or store=none"

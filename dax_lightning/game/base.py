@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, OutOfTime
 from dax_lightning.game.fill import Fill, filled, painted
 from dax_lightning.game.subsets import Perturber, level_of
 from dax_lightning.inputs.base import Input
@@ -97,13 +97,22 @@ class Game:
         Args:
             kept: a row a copy; of a stack, a copy keeps segments of one partition alone, or all.
             progress: show a progress bar where a person watches.
-            enough: is given all answers so far after each batch; where it says so, no more are asked.
+            enough: is given all answers so far after each batch; where it says so, no more are asked. With it, the answers so
+                far come back where time is over too: fewer than ``kept``, or none.
+
+        Raises:
+            OutOfTime: the seconds of a budget are over, and ``enough`` is not given.
         """
-        table = torch.empty(0)
+        table = torch.empty(0, 0)
         with bar(len(kept), "queries", progress) as done:
             for start in range(0, len(kept), self.batch_size):
                 rows = kept[start : start + self.batch_size]
-                answers = self.black_box(self.copies(rows))
+                try:
+                    answers = self.black_box(self.copies(rows))
+                except OutOfTime:
+                    if enough is None:
+                        raise
+                    return table[:start].clone()
                 if not len(table):  # filled in place: a list of answers would hold the memory of every batch
                     table = torch.empty(len(kept), answers.shape[1])
                 table[start : start + len(rows)] = answers
@@ -190,23 +199,25 @@ def ask(
     """
     kept = perturber.draw(q, game.level, generator)
     weight, looked = perturber.closeness(kept, game.level), _FIRST - 1
+    same = False
 
     def enough(table: Tensor) -> bool:
-        nonlocal looked
+        nonlocal looked, same
         count, part = len(table), _CHECKS * len(table) // q
-        if count < q and game.black_box.late:
-            game.black_box.stop(f"max_seconds is over after {count} of {q} copies: more of them would make a better map")
-            return True
-        if settled is None or not looked < part < _CHECKS:
-            return False
-        looked = part
-        if settled(Answers(kept[:count], weight[:count], target, table)):
-            game.black_box.stop(f"the map has settled after {count} of {q} copies: {q - count} were saved")
-            return True
-        return False
+        if settled is not None and looked < part < _CHECKS:
+            looked = part
+            same = settled(Answers(kept[:count], weight[:count], target, table))
+        return same
 
     table = game(kept, progress, enough)
-    return Answers(kept[: len(table)], weight[: len(table)], target, table)
+    count = len(table)
+    if not count:
+        raise OutOfTime("max_seconds is over before the first answer: raise it")
+    if count < q:
+        told = f"after {count} of {q} copies"
+        saved, more = f"the map has settled {told}: {q - count} were saved", "more of them would make a better map"
+        game.black_box.stop(saved if same else f"max_seconds is over {told}: {more}")
+    return Answers(kept[:count], weight[:count], target, table)
 
 
 def log_odds(probability: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

@@ -121,8 +121,7 @@ class MosaicDax(SegmentExplainer):
         learned = self._imitate(answers, levels)
         saliency = self._average(learned, outlined)
         region = region_of(saliency, self.black_box.input.has_space)
-        last = 0 if self.black_box.late else self.q - self.first
-        saliency += against(game, self.perturber, target, last, region, outlined, self.space, generator)
+        saliency += against(game, self.perturber, target, self.q - self.first, region, outlined, self.space, generator)
         return Found(saliency, answers.probability[0].item(), levels[0], *self._told(learned, game.players), region=region)
 
     def _partitions(self, x: Tensor, segments: Tensor | None) -> tuple[Int[Tensor, "p *space"], Int[Tensor, "more *space"]]:
@@ -151,6 +150,5 @@ class MosaicDax(SegmentExplainer):
         """What is noted of the student, and what the user must know of it."""
         r2 = learned.whole.r2
         notes = {"fidelity": r2, "unfaithful": r2 is not None and not r2 >= self.min_fidelity, "segments": segments}
-        scale = ["explainer.targets=log_odds"] if self.targets == "probability" else []
-        tries = [*scale, "explainer.perturber.kept_share_max=0.95"]
+        tries = ["explainer.targets=log_odds"] * (self.targets == "probability") + ["explainer.perturber.kept_share_max=0.95"]
         return notes | learned.notes, () if r2 is None else self._doubts(r2, self.min_fidelity, segments, tries)

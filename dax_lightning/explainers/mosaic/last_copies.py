@@ -25,8 +25,7 @@ def against(
 ) -> Float[Tensor, "*space"]:
     """How much the places beside the region speak against the target while the region is seen; 0 or less, 0 in the region.
 
-    In the first copies, parts of the object are lost with parts of the rest, and what speaks against the target is hard to tell
-    from what doesn't matter. In these the object stays, and one ridge regression tells what the rest adds.
+    In the first copies the object loses parts too. In these it stays, and one ridge regression tells what the rest adds.
 
     Args:
         game: that of the first copies.
@@ -56,8 +55,11 @@ def against(
     kept = perturber.subsets(count, game.level, generator)
     seen = torch.where(rest, _blurred(game, perturber, rest), game.x)
     blurred = Game(game.black_box, game.x, game.segments, seen, game.batch_size)
-    answers = in_space(blurred(kept)[:, target], space)
-    adds = Ridge(kept, game.segments, perturber.closeness(kept, game.level), rest).fit(answers)
+    answers = blurred(kept, enough=lambda _: False)  # all, unless time is over
+    if len(answers) < count:
+        game.black_box.stop(f"max_seconds is over after {len(answers)} of {count} last copies, which are not used")
+        return torch.zeros(region.shape)
+    adds = Ridge(kept, game.segments, perturber.closeness(kept, game.level), rest).fit(in_space(answers[:, target], space))
     return averaged(adds.saliency, outlined).clamp_max(0) * rest
 
 
