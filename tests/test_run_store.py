@@ -18,6 +18,9 @@ def test_a_second_run_with_a_store_asks_nothing(run: Command, photo, counted, tm
     assert counted() == first
     assert "rows: 41 needed, 0 asked, 41 saved" in run.out
     assert (run.rows()[0]["queries"], run.rows()[0]["asked"]) == ("41", "0")
+    assert "0 rows; 41 were known from the bank, the store or the task" in (run.folder / "report.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_local_model_has_no_store_by_itself(run: Command, photo, counted):
