@@ -84,7 +84,8 @@ class Meter:
 
     Attributes:
         limit: most rows; ``None``: no limit.
-        until: when the time is over, as :func:`time.perf_counter` tells it; ``None``: never.
+        most_seconds: from the first question on; ``None``: no limit.
+        until: when they are over, as :func:`time.perf_counter` tells it; ``None``: nothing was asked yet.
         queries: rows answered.
         asked: rows that the model was asked: without those that bank and store knew, with those that were asked again.
         seconds: in the model.
@@ -96,6 +97,7 @@ class Meter:
     """
 
     limit: int | None = None
+    most_seconds: float | None = None
     until: float | None = None
     queries: int = 0
     asked: int = 0
@@ -120,6 +122,14 @@ class Meter:
             low, high = answers.amin(0), answers.amax(0)
             self.lowest = low if self.lowest is None else torch.minimum(self.lowest, low)
             self.highest = high if self.highest is None else torch.maximum(self.highest, high)
+
+    def is_late(self) -> bool:
+        """Whether the seconds are over; they begin with the first look."""
+        if self.most_seconds is None:
+            return False
+        now = time.perf_counter()
+        self.until = now + self.most_seconds if self.until is None else self.until
+        return now > self.until
 
     def change(self, target: int, score: float) -> float:
         """How far the target's probability went from ``score`` at most."""
@@ -340,8 +350,7 @@ class BlackBox:
     def _check_limit(self, rows: int) -> None:
         if any(meter.limit is not None and meter.queries + rows > meter.limit for meter in self._meters):
             raise BudgetExceeded(f"the black box may not be asked {rows} more rows within this budget: raise budget= or lower q=")
-        now = time.perf_counter()
-        if any(meter.until is not None and now > meter.until for meter in self._meters):
+        if any([meter.is_late() for meter in self._meters]):  # a list: each one's clock starts
             raise OutOfTime("max_seconds is over, and there is no map before the next row: raise it or lower q=")
 
     def _count(self, **spent: Any) -> None:
@@ -539,7 +548,7 @@ class BlackBox:
 
         Args:
             rows: the most; ``None``: no new limit, only the count.
-            seconds: after how many seconds every query is refused; ``None``: never.
+            seconds: after how many seconds, from the first query on, every query is refused; ``None``: never.
 
         Example:
             >>> from dax_lightning.black_box import from_function
@@ -549,7 +558,7 @@ class BlackBox:
             >>> meter.queries
             5
         """
-        meter = Meter(rows, None if seconds is None else time.perf_counter() + seconds)
+        meter = Meter(rows, seconds)
         self._meters.append(meter)
         try:
             yield meter
