@@ -35,7 +35,7 @@ def main() -> None:
             if not is_one_line(str(error)):
                 raise RuntimeError(f"not one line: {error!r}") from error
 
-    atheris.Setup([sys.argv[0], *sys.argv[1:], str(corpus)], tried)
+    atheris.Setup([sys.argv[0], f"-artifact_prefix={PLACE}/", *sys.argv[1:], str(corpus)], tried)
     atheris.Fuzz()
 
 

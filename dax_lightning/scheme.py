@@ -1,6 +1,7 @@
 """What ``model=`` means: the ending or the scheme of a model's name says which black box it is. Addresses hold no secrets."""
 
 import re
+from os.path import expanduser, isdir  # a text that no path can have is none: those of pathlib raise
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -95,15 +96,8 @@ def _found(model: str) -> tuple[str, str] | None:
         return _SCHEMES[scheme], name
     if kind := _ENDINGS.get(Path(model).suffix.lower()):
         return kind, model
-    if model.endswith("/") or _is_folder(model):
+    if model.endswith("/") or isdir(expanduser(model)):
         return "huggingface", model
     if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_][\w.]*", model):
         return "callable", model
     return None
-
-
-def _is_folder(model: str) -> bool:
-    try:
-        return Path(model).expanduser().is_dir()
-    except (OSError, ValueError, RuntimeError):  # too long, a NUL, no such home
-        return False

@@ -10,6 +10,7 @@ import os
 import re
 import string
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -713,3 +714,10 @@ def test_weights_whose_pickle_is_damaged(tmp_path):
     content[place : place + 1] = b"t"  # pops what is not there
     with pytest.raises(InputError, match="can't be read as a state dict"):
         load_weights(nn.Linear(2, 2), str(written(tmp_path, "a.pth", bytes(content))))
+
+
+@pytest.mark.parametrize("argument", ["--" + "x" * 300, "x" * 300 + "=..", "x" * 300 + "/a=[1]", "model=" + "x" * 300, "x\0=.."])
+def test_words_that_no_file_can_have_as_its_name(argument):
+    """Hydra refuses some of them later."""
+    with suppress(InputError):
+        with_short_cuts([argument])

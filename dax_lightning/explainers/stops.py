@@ -20,7 +20,7 @@ class Stop:
     """What ends an explanation early; the map so far is the explanation, and a warning says so.
 
     Args:
-        max_seconds: for its queries, from the first on, over 0; ``None``: as long as they take. Segments come before, the map after.
+        max_seconds: for its queries, from the first on, over 0; ``None``: no limit. Segments come before, the map after.
         when: ``converged``: as soon as more copies no longer change the map's order; ``None``: after ``q`` copies.
 
     Raises:

@@ -8,6 +8,7 @@ import math
 import re
 import typing
 from collections.abc import Mapping, Sequence
+from os.path import exists, expanduser, isdir  # a text that no path can have is none: those of pathlib raise
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,7 @@ def _without_model(arguments: Sequence[str], swept: bool) -> list[str]:
     if "model" not in given:
         return list(arguments)
     model, named = given["model"], given.get("black_box")
-    several = model.split(",") if swept and not _is_file(model) else [model]
+    several = model.split(",") if swept and not exists(expanduser(model)) else [model]
     meant = [black_box_of(one.strip(), named) for one in several]
     kinds = list(dict.fromkeys(kind for kind, _, _ in meant))
     if len(kinds) > 1:
@@ -228,7 +229,7 @@ def check_trust(arguments: Sequence[str]) -> None:
         if _SECRET.search(value):
             raise InputError(f"{name} takes a secret from the environment, and every output would have it: leave it out")
         group = re.split(r"[@/]", name)[0]
-        outside = ".." in value and (group == "hydra" or Path(conf_folder(), group).is_dir())
+        outside = ".." in value and (group == "hydra" or isdir(conf_folder() / group))
         outside |= ".." in argument and (name.startswith("-cn") or _is_option(before, ("--config-name", "-cn")))
         called = name.startswith(_CALLED) or (group.startswith("hydra") and "_target_" in argument)
         if not allowed and (_is_option(name, _FOLDERS) or name.startswith(("-cd", "-cp")) or outside or called):
@@ -350,7 +351,7 @@ def _texts(node: Any) -> list[str]:
 
 def _file_state(text: str) -> tuple[int, int] | None:
     """When the file of that name was written, and its size; nothing where the text names none."""
-    if not _is_file(text):
+    if not exists(expanduser(text)):
         return None
     state = Path(text).expanduser().stat()
     return state.st_mtime_ns, state.st_size
@@ -503,7 +504,7 @@ def sweep_name() -> str | None:
 def _model_name(cfg: Any) -> str:
     """The black box in a word: the name of its file, of its model, or its own."""
     named = cfg.black_box.get("model")
-    if cfg.black_box.get("file") or (named and _is_file(named)):
+    if cfg.black_box.get("file") or (named and exists(expanduser(named))):
         return Path(str(cfg.black_box.get("file") or named)).expanduser().resolve().name
     return str(named or HydraConfig.get().runtime.choices["black_box"])
 
@@ -649,7 +650,7 @@ def _check_choice(argument: str) -> None:
     group = key.partition("@")[0]
     if not key.lstrip("~").partition("@")[0]:
         raise InputError(f"{argument} can't be read: wanted key=value")
-    if argument.startswith("~") or not (key != group or "/" in group or (group and Path(conf_folder(), group).is_dir())):
+    if argument.startswith("~") or not (key != group or "/" in group or (group and isdir(conf_folder() / group))):
         return
     try:
         read = OverridesParser.create().parse_override(argument)
@@ -658,7 +659,8 @@ def _check_choice(argument: str) -> None:
     value = [] if read.is_sweep_override() else read.value()
     named = all(isinstance(one, str | QuotedString) for one in value) if isinstance(value, list) else True
     if not named or not isinstance(value, str | list | QuotedString | dict):
-        known = ", ".join(sorted(file.stem for file in Path(conf_folder(), group).glob("*.yaml")))
+        folder = conf_folder() / group
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) if isdir(folder) else ""
         raise InputError(f"{argument} is no choice: choose one of {known or 'the group'}, or leave it out")
 
 
@@ -668,7 +670,7 @@ def _as_text(argument: str, swept: bool) -> str:
     name = key.lstrip("+")
     if not sign or name not in _TEXT:
         return argument
-    if not _is_file(value):
+    if not exists(expanduser(value)):
         own = value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1
         if name == "black_box.classes" and re.fullmatch(rf"\[{_ITEM}(,{_ITEM})*\]", value):
             items = re.findall(rf"{_ITEM}(?=,|\]$)", value[1:])
@@ -696,10 +698,3 @@ def _one_text(name: str, value: str) -> str:
     except HydraException:
         pass
     return QuotedString(value, Quote.single).with_quotes()
-
-
-def _is_file(value: str) -> bool:
-    try:
-        return Path(value).expanduser().exists()
-    except (OSError, ValueError, RuntimeError):  # too long, a NUL, no such home
-        return False

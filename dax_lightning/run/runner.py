@@ -275,7 +275,7 @@ class Benchmark:
     def _note_limit(self, made: Case | Exception, name: str, left: int | None) -> None:
         """Whether it was the run's limit that a row met, and not the explanation's own."""
         own = self.explainers[name].budget
-        measuring = isinstance(made, Case) and _is_file(self._json(made.key, name))
+        measuring = isinstance(made, Case) and os.path.isfile(self._json(made.key, name))
         if left is not None and (own is None or left < own or measuring or isinstance(made, Exception)):
             self.stopped = f"max_queries={self.max_queries} are spent: {self.task.black_box.queries} rows were asked"
 
@@ -391,17 +391,9 @@ def _tags(labels: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(told))
 
 
-def _is_file(path: Path) -> bool:
-    """Whether there is such a file; a name that no file can have is none."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
 def _facts_in(file: Path) -> dict[str, Any] | None:
     """What stands beside an explanation; ``None`` where there is none, or it was cut off half-way."""
-    if not _is_file(file):
+    if not os.path.isfile(file):
         return None
     try:
         facts = read_json(file)
