@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import sys
 import weakref
 from pathlib import Path
 
+import absl.logging
 import jaxtyping
 import pytest
 import torch
@@ -14,6 +16,7 @@ from dax_lightning.black_box import BlackBox, FunctionModel, ImageInput
 from dax_lightning.testing import QuarterBox
 
 os.environ.setdefault("WANDB_SILENT", "true")
+absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)  # openvino imports it: it would close pytest's own
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
 

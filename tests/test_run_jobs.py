@@ -162,6 +162,13 @@ def test_lightning_does_not_swallow_ctrl_c(photo, tmp_path):
     assert (tmp_path / "run" / "report.html").is_file()
 
 
+def test_a_model_that_closes_stderr_closes_the_job_s_alone(run: Command, photo):
+    closes = "black_box.function=tests.functions.closes_stderr"
+    assert run(photo, closes, "-m", "seed=1,oops", box=BOX[::2], settings=QUICK) == 2
+    assert "job 1 failed: seed=oops is text" in run.err
+    assert "/report.html" in (run.folder / "0" / "job.log").read_text(encoding="utf-8")
+
+
 def test_new_folders_are_made_exclusively(tmp_path):
     with ProcessPoolExecutor(4, multiprocessing.get_context("fork")) as pool:
         made = list(pool.map(new_folder, [str(tmp_path / "run")] * 8))

@@ -289,6 +289,9 @@ class _Tee:
         self._file.flush()
         return self._stream.write(text)
 
+    def close(self) -> None:
+        """The stream stays open: it outlives the job."""
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
