@@ -28,18 +28,24 @@ QUICK = [*GRID, "explainer=random", "logger=wandb"]
 PICTURES = ["input", "map", "overlay", "region", "truth"]
 
 
+def places_in(folder):
+    """What W&B wrote at each start under a folder, the oldest first."""
+    return sorted((folder / "wandb").glob("offline-run-*"))
+
+
+def read(place, seconds=10.0):
+    """A start's folder of files and its records, once W&B has written the last one."""
+    until = time.monotonic() + seconds
+    while True:
+        records = list(records_in(next(place.glob("*.wandb"))))
+        if any(record.HasField("exit") for record in records) or time.monotonic() > until:
+            return place / "files", records
+        time.sleep(0.05)
+
+
 def runs_in(folder):
-    """Of each start under a folder, the oldest first: its files' folder and its records, once W&B has written the last one."""
-    found = []
-    for place in sorted((folder / "wandb").glob("offline-run-*")):
-        until = time.monotonic() + 10
-        while True:
-            records = list(records_in(next(place.glob("*.wandb"))))
-            if any(record.HasField("exit") for record in records) or time.monotonic() > until:
-                found.append((place / "files", records))
-                break
-            time.sleep(0.05)
-    return found
+    """Each start under a folder, the oldest first."""
+    return [read(place) for place in places_in(folder)]
 
 
 def run_of(records):
@@ -155,13 +161,10 @@ def test_a_run_that_was_killed_is_gone_on_with(run: Command, tmp_path):
     assert 0 < done < 6
     assert run(f"input={album}", box=box, settings=QUICK) == 0, run.err
     assert f"({done} are done)" in run.out
-    *_, (files, last) = places = [
-        (place / "files", list(records_in(next(place.glob("*.wandb")))))
-        for place in sorted((run.folder / "wandb").glob("offline*"))
-    ]
-    assert len(places) == 2
-    assert [code_of(records) for _, records in places] == [None, 0]
-    assert len({next(place.parent.glob("*.wandb")).name for place, _ in places}) == 1  # the id is in the name
+    killed, gone_on = places_in(run.folder)
+    (_, first), (files, last) = read(killed, seconds=0), read(gone_on)
+    assert (code_of(first), code_of(last)) == (None, 0)
+    assert [file.name for file in killed.glob("*.wandb")] == [file.name for file in gone_on.glob("*.wandb")]  # the id is in it
     (rows,) = tables_in(files, history_in(last))
     assert len(rows) == 6
 
