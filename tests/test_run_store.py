@@ -8,17 +8,17 @@ from tests.test_run_cost import COUNTED, QUICK, counted
 __all__ = ["album", "counted", "photo", "run", "whole_run"]
 
 
-def test_a_second_run_with_a_store_asks_nothing(run: Command, photo, counted, tmp_path):
+def test_a_second_run_with_a_store_asks_nothing(whole_run: Command, photo, counted, tmp_path):
     store = f"store={tmp_path / 'answers'}"
-    assert run(photo, COUNTED, store, settings=QUICK) == 0
+    assert whole_run(photo, COUNTED, store, settings=QUICK) == 0
     first = counted()
-    assert f"rows: 41 needed, {first} asked, {41 - first} saved by {tmp_path / 'answers'}" in run.out
-    run.folder = run.folder.with_name("again")
-    assert run(photo, COUNTED, store, settings=QUICK) == 0
+    assert f"rows: 41 needed, {first} asked, {41 - first} saved by {tmp_path / 'answers'}" in whole_run.out
+    whole_run.folder = whole_run.folder.with_name("again")
+    assert whole_run(photo, COUNTED, store, settings=QUICK) == 0
     assert counted() == first
-    assert "rows: 41 needed, 0 asked, 41 saved" in run.out
-    assert (run.rows()[0]["queries"], run.rows()[0]["asked"]) == ("41", "0")
-    assert "0 rows; 41 were known from the bank, the store or the task" in (run.folder / "report.html").read_text(
+    assert "rows: 41 needed, 0 asked, 41 saved" in whole_run.out
+    assert (whole_run.rows()[0]["queries"], whole_run.rows()[0]["asked"]) == ("41", "0")
+    assert "0 rows; 41 were known from the bank, the store or the task" in (whole_run.folder / "report.html").read_text(
         encoding="utf-8"
     )
 
