@@ -273,7 +273,7 @@ def wandb(tmp_path_factory, server):
 
 
 def records_in(file):
-    """The records of a .wandb file: LevelDB's log format, 7 bytes of header, blocks of 32 KiB, then protobuf."""
+    """The whole records of a .wandb file: LevelDB's log format, 7 bytes of header, blocks of 32 KiB, then protobuf."""
     from wandb.proto.wandb_internal_pb2 import Record  # pyright: ignore[reportAttributeAccessIssue]
 
     log, at, whole = file.read_bytes(), 7, b""
@@ -283,7 +283,9 @@ def records_in(file):
         if left < 7:
             at += left
             continue
-        _, size, kind = struct.unpack_from("<IHB", log, at)
+        _, size, kind = struct.unpack_from("<IHB", log.ljust(at + 7, b"\0"), at)
+        if at + 7 + size > len(log):  # W&B still writes it
+            return
         whole += log[at + 7 : at + 7 + size]
         at += 7 + size
         if kind in (1, 4):  # a whole record, or the last piece of one
@@ -307,17 +309,31 @@ def history_in(records):
     return steps
 
 
+def code_of(records):
+    """The exit code, or ``None`` where the run has not ended."""
+    return next((record.exit.exit_code for record in records if record.HasField("exit")), None)
+
+
+def read(place, seconds=10.0):
+    """What W&B wrote at one start: its files' folder and its records. Its own process writes the last a moment after the end."""
+    until = time.monotonic() + seconds
+    while True:
+        records = list(records_in(next(place.glob("run-*.wandb"))))
+        if code_of(records) is not None or time.monotonic() > until:
+            return place / "files", records
+        time.sleep(0.05)
+
+
+def places_in(folder):
+    """What W&B wrote at each start under a folder, the oldest first."""
+    return sorted((folder / "wandb").glob("offline-run-*"))
+
+
 def records_of_finished(folder):
     """The one run under ``folder``: its files' folder, its records and its exit code."""
-    (file,) = sorted((folder / "wandb").glob("offline-run-*/run-*.wandb"))
-    until = time.monotonic() + 10  # W&B's own process writes the last record a moment after `finish`
-    while True:
-        records = list(records_in(file))
-        codes = [record.exit.exit_code for record in records if record.HasField("exit")]
-        if codes or time.monotonic() > until:
-            (code,) = codes
-            return file.parent / "files", records, code
-        time.sleep(0.02)
+    (place,) = places_in(folder)
+    files, records = read(place)
+    return files, records, code_of(records)
 
 
 def test_wandb_offline_run_holds_curves_masks_panels_and_rows(tmp_path, wandb):

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -15,32 +14,16 @@ import pytest
 import yaml
 from PIL import Image
 
-from dax_lightning.run import runner
 from dax_lightning.run.config import check_values
 from dax_lightning.run.loggers import WandbRun
 from tests.conftest import ROOT
 from tests.pages import composed
-from tests.test_cli import GRID, PAPER, PHOTO, Command, photo, run, whole_run
-from tests.test_loggers import benchmark_of, history_in, records_in, server, tables_in, wandb
+from tests.test_cli import BOX, GRID, PAPER, PHOTO, Command, photo, run, whole_run
+from tests.test_loggers import benchmark_of, code_of, history_in, places_in, read, server, tables_in, wandb
 
 __all__ = ["photo", "run", "server", "wandb", "whole_run"]
 QUICK = [*GRID, "explainer=random", "logger=wandb"]
 PICTURES = ["input", "map", "overlay", "region", "truth"]
-
-
-def places_in(folder):
-    """What W&B wrote at each start under a folder, the oldest first."""
-    return sorted((folder / "wandb").glob("offline-run-*"))
-
-
-def read(place, seconds=10.0):
-    """A start's folder of files and its records, once W&B has written the last one."""
-    until = time.monotonic() + seconds
-    while True:
-        records = list(records_in(next(place.glob("*.wandb"))))
-        if any(record.HasField("exit") for record in records) or time.monotonic() > until:
-            return place / "files", records
-        time.sleep(0.05)
 
 
 def runs_in(folder):
@@ -50,10 +33,6 @@ def runs_in(folder):
 
 def run_of(records):
     return next(record.run for record in records if record.HasField("run"))
-
-
-def code_of(records):
-    return next((record.exit.exit_code for record in records if record.HasField("exit")), None)
 
 
 def summary_of(records):
@@ -126,15 +105,32 @@ def test_a_folder_that_is_given_again_goes_on_with_the_same_run(tmp_path):
     assert all(row[name] for row in shown for name in PICTURES)  # those of the case that was explained before too
 
 
+TERMINATED = """
+import signal, sys
+from dax_lightning.run import main, runner
+
+runner.Benchmark._explained = lambda *_: signal.raise_signal(signal.SIGTERM)
+before = signal.getsignal(signal.SIGTERM)
+code = main.run(sys.argv[1:])
+sys.exit(code if signal.getsignal(signal.SIGTERM) is before else 99)
+"""
+
+
 @pytest.mark.usefixtures("wandb")
-def test_sigterm_finishes_the_run_and_tells_how_to_go_on(run: Command, photo, monkeypatch):
-    monkeypatch.setattr(runner.Benchmark, "_explained", lambda *_: signal.raise_signal(signal.SIGTERM))
-    before = signal.getsignal(signal.SIGTERM)
-    assert run(photo, settings=QUICK) == 130
-    assert signal.getsignal(signal.SIGTERM) is before
-    assert "stopped: " in run.err
-    ((_, records),) = runs_in(run.folder)
+def test_sigterm_finishes_the_run_and_tells_how_to_go_on(photo, tmp_path):
+    """In a process of its own: signals are a process's."""
+    folder = tmp_path / "run"
+    told = [sys.executable, "-c", TERMINATED, *BOX, *QUICK, photo, f"hydra.run.dir={folder}"]
+    done = subprocess.run(told, cwd=ROOT, env=own_service(), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 130, done.stderr
+    assert "stopped: " in done.stderr
+    ((_, records),) = runs_in(folder)
     assert code_of(records) == 1
+
+
+def own_service():
+    """The environment of a process that starts W&B's service itself."""
+    return {**{key: one for key, one in os.environ.items() if key != "WANDB_SERVICE"}, "PYTHONPATH": str(ROOT)}
 
 
 @pytest.mark.usefixtures("wandb")
@@ -149,7 +145,7 @@ def test_a_run_that_was_killed_is_gone_on_with(run: Command, tmp_path):
     started = subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), *own],
         cwd=ROOT,
-        env={**{key: one for key, one in os.environ.items() if key != "WANDB_SERVICE"}, "PYTHONPATH": str(ROOT)},
+        env=own_service(),
         stdout=subprocess.DEVNULL,
     )
     until = time.monotonic() + 100
