@@ -7,11 +7,13 @@ tests/test_fuzz.py tries the same doors, and more, with hypothesis.
 import logging
 import sys
 import warnings
+from importlib import import_module
+from typing import Any
 
 
 def main() -> None:
     try:
-        import atheris  # pyright: ignore[reportMissingImports]
+        atheris: Any = import_module("atheris")
     except ImportError:
         raise SystemExit("error: this needs atheris: pip install atheris") from None
     with atheris.instrument_imports(include=["dax_lightning"]):

@@ -239,8 +239,9 @@ def _facts(rows: pd.DataFrame) -> dict[str, str]:
     own = float(np.nansum(np.asarray(rows["metric_queries"], float)))
     asked = f"{number(rows['queries'].sum(), 0)}, as if each method ran alone"
     found |= {"Queries": asked + (f", and {number(own, 0)} by the metrics" if own else "")}
-    if "asked" in rows and rows["asked"].notna().any():
-        paid, needed = (float(np.nansum(np.asarray(rows[column], float))) for column in ("asked", "queries"))
+    paid, needed = (np.asarray(rows.get(column, ()), float) for column in ("asked", "queries"))
+    if np.isfinite(paid).any():
+        paid, needed = float(np.nansum(paid)), float(np.nansum(needed))
         found |= {"Asked": f"{number(paid, 0)} rows; {number(needed - paid, 0)} were known from the bank, the store or the task"}
     return {label: text for label, text in found.items() if text}
 
