@@ -163,10 +163,10 @@ def run_once(
     faulty = Faulty(app(QuarterBox(16)), fault, share, seed)
     asked: list[int] = []
     with background(faulty) as address:
-        wire = Wire(rows_per_request=8, timeout=PATIENCE if fault == "time-out" else 10.0)
+        wires = [Wire(rows_per_request=8, timeout=seconds) for seconds in (10.0, PATIENCE if fault == "time-out" else 10.0)]
         url, kind = (f"{address}/predict", "npy") if form == "own" else (f"{address}/v2/models/model", "json")
         made = Form(rows=kind, ids=ids)
-        boxes = [from_http(url, 16, form=made, wire=wire, retry=FAST, batch_size=32) for _ in range(2)]
+        boxes = [from_http(url, 16, form=made, wire=wire, retry=FAST, batch_size=32) for wire in wires]
         faulty.on = False
         wanted = boxes[0](rows)
         faulty.on = True

@@ -71,8 +71,11 @@ def onnx_model(
     """
     path = existing(file, "an .onnx file")
     picked, asked = pick_device(device), device
-    run = OnnxRun(str(path), output, _providers(picked, asked))
-    layout, columns = run.layout(channels_last), run.columns()
+    try:
+        run = OnnxRun(str(path), output, _providers(picked, asked))
+        layout, columns = run.layout(channels_last), run.columns()
+    except UnicodeDecodeError as error:
+        raise InputError(f"model file {path} has a name that is no UTF-8: export it again") from error
     view = View(size, channels, low, high, crop, mean, std, input)
     taken = view.on(layout, path.name)
     graph = Graph.of(path)
