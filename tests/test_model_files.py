@@ -129,10 +129,12 @@ def test_an_onnx_file_without_an_output_is_told(tmp_path):
 def test_names_in_an_onnx_file_that_are_no_text_are_told(tmp_path):
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     x, y = (helper.make_tensor_value_info(name, kind, ["many", 3, 8, 8]) for name in "xy")
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
+    nodes = [helper.make_node("Relu", ["x"], ["between"]), helper.make_node("Relu", ["between"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [x], [y])
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10).SerializeToString()
-    (tmp_path / "odd.onnx").write_bytes(made.replace(b"many", b"man\x89"))
-    refused("odd.onnx has a name that is no UTF-8", onnx_model, str(tmp_path / "odd.onnx"))
+    for name in (b"many", b"between"):
+        (tmp_path / "odd.onnx").write_bytes(made.replace(name, name[:-1] + b"\x89"))
+        refused("odd.onnx has a name that is no UTF-8", onnx_model, str(tmp_path / "odd.onnx"))
 
 
 @pytest.mark.slow

@@ -73,12 +73,11 @@ def onnx_model(
     picked, asked = pick_device(device), device
     try:
         run = OnnxRun(str(path), output, _providers(picked, asked))
-        layout, columns = run.layout(channels_last), run.columns()
+        layout, columns, graph = run.layout(channels_last), run.columns(), Graph.of(path)
     except UnicodeDecodeError as error:
         raise InputError(f"model file {path} has a name that is no UTF-8: export it again") from error
     view = View(size, channels, low, high, crop, mean, std, input)
     taken = view.on(layout, path.name)
-    graph = Graph.of(path)
     scores, several, remarks = declared(outputs, multi_label, graph.last(run.output), columns, path.name)
     names = class_names(classes) or _own_names(run.metadata, columns)
     others = [name for name in run.outputs if name != run.output]
