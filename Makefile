@@ -59,7 +59,7 @@ docs: venv ## build the pages under docs/_build, without a network; warnings are
 fuzz: venv ## broken and hostile files at every door, others each time; times=60: about eight minutes
 	DAX_FUZZ=$(times) OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 0 tests/test_fuzz.py --hypothesis-show-statistics
 
-bench: venv ## measure, half an hour: explanations beside bare forwards and other libraries, and the black box on a CPU
+bench: venv ## measure, an hour and a half: explanations beside bare forwards and other libraries, and the black box on a CPU
 	.venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -r benchmarks/requirements.txt
 	.venv/bin/python -m benchmarks.bench
 	.venv/bin/python -m benchmarks.black_box
