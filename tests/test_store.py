@@ -246,6 +246,28 @@ def test_a_kill_loses_at_most_what_is_in_flight(tmp_path):
     assert made["asked"] < len(store) - 2 * 8
 
 
+def test_two_processes_that_begin_at_once_pay_for_one(tmp_path):
+    log, outs = tmp_path / "rows.log", [tmp_path / f"{number}.pt" for number in range(2)]
+    command = [sys.executable, "-c", SLOW, str(tmp_path / "store"), "0.05", str(log)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    both = [subprocess.Popen([*command, str(out)], cwd=ROOT, env=environment) for out in outs]
+    assert [started.wait(120) for started in both] == [0, 0]
+    assert sum(map(int, log.read_text(encoding="utf-8").split())) == len(Store(tmp_path / "store"))
+    first, second = (torch.load(out, weights_only=True) for out in outs)
+    assert torch.equal(first["map"], second["map"])
+    assert first["asked"] + second["asked"] == len(Store(tmp_path / "store"))
+
+
+def test_a_model_that_asks_another_with_the_same_store_does_not_wait_for_itself(tmp_path):
+    inner, rows = boxed(quarters), torch.rand(300, 3, 32, 32, generator=torch.Generator().manual_seed(0))  # locks are met twice
+    outer = from_function(lambda batch: torch.cat([inner(row[None]) for row in batch]), size=(32, 32), multi_label=True)
+    for box in (inner, outer):
+        box.keep(Store(tmp_path))
+    start = time.monotonic()
+    assert torch.equal(outer(rows), inner(rows))
+    assert time.monotonic() - start < 120  # it would be ten minutes
+
+
 def test_a_full_disk_is_one_line_and_keeps_what_was_answered(tmp_path, x):
     """SQLite's own limit on pages stands for the disk: it fails in the same place with the same error."""
     box, store = boxed(quarters), Store(tmp_path)

@@ -398,15 +398,16 @@ class BlackBox:
     def _stored(self, x: Tensor, store: Store) -> tuple[Tensor, float]:
         """The scores and the seconds of rows that the store may know; only the others are asked, each once."""
         keys = store.keys(self.fingerprint, x)
-        known = store.read(keys)
-        places = {key: place for place, key in enumerate(keys) if key not in known}
-        answers = {key: torch.from_numpy(one.scores.copy()) for key, one in known.items()}
-        seconds = float(sum(one.seconds for one in known.values()))
-        self._count(seconds=seconds)
-        if places:
-            fresh, spent = self._fresh(x[list(places.values())])
-            store.write(list(places), fresh, spent)
-            answers, seconds = answers | dict(zip(places, fresh, strict=True)), seconds + spent
+        with store.asking(keys[0]):
+            known = store.read(keys)
+            places = {key: place for place, key in enumerate(keys) if key not in known}
+            answers = {key: torch.from_numpy(one.scores.copy()) for key, one in known.items()}
+            seconds = float(sum(one.seconds for one in known.values()))
+            self._count(seconds=seconds)
+            if places:
+                fresh, spent = self._fresh(x[list(places.values())])
+                store.write(list(places), fresh, spent)
+                answers, seconds = answers | dict(zip(places, fresh, strict=True)), seconds + spent
         table = torch.stack([answers[key] for key in keys])
         return self._checked(table) if known else table, seconds  # fresh ones were checked before they were stored
 

@@ -21,6 +21,8 @@ from dax_lightning.errors import StoreError
 
 _FILE = "answers.sqlite"
 _WAIT = 60.0  # seconds for another process to finish writing
+_PATIENCE = 600.0  # seconds for another process to ask the same batch; then it is asked here too
+_PLACES = 64  # locks of batches: two that differ seldom share one
 _MANY = 500  # keys in one statement: SQLite takes some thousand
 _CHECK = 4  # bytes of the checksum at the end of each answer
 _LEAST = 32  # bytes of the shortest answer with its key
@@ -94,6 +96,28 @@ class Store:
         """
         head = f"{model} {tuple(rows.shape[1:])} ".encode()
         return [xxhash.xxh3_128_digest(head + row.tobytes()) for row in rows.detach().cpu().contiguous().numpy()]
+
+    @contextmanager
+    def asking(self, key: bytes) -> Iterator[None]:
+        """Read, ask and write a batch within this: another process or thread that begins with the same row waits for its end.
+
+        A process that is killed leaves no lock. After ten minutes the one that waits asks for itself.
+
+        Args:
+            key: of the batch's first row.
+        """
+        from filelock import FileLock, Timeout
+
+        with contextlib.ExitStack() as held:
+            try:
+                folder = self.path.with_name("asking")
+                folder.mkdir(exist_ok=True)
+                lock = FileLock(folder / f"{key[0] % _PLACES}.lock", _PATIENCE, is_singleton=True)  # within a batch, it is open
+                with contextlib.suppress(Timeout):
+                    held.enter_context(lock.acquire(poll_interval=0.01))
+            except OSError as error:
+                raise StoreError(_told(self.path, error)) from error
+            yield
 
     def read(self, keys: Sequence[bytes]) -> dict[bytes, Stored]:
         """The answers that are known, by key. Those that are damaged are taken out of the store."""
