@@ -215,13 +215,13 @@ def main() -> None:
     if given.memory:
         print(json.dumps(memory(given.engine, given.memory, given.q[0])))
         return
-    ratios, first, last = times(given.engine, given.q, given.rounds), given.q[0], given.q[-1]
+    ratios, ends = times(given.engine, given.q, given.rounds), sorted({given.q[0], given.q[-1]})
     print(f"Wall time over bare forwards, engine={given.engine}, {torch.get_num_threads()} threads, medians of {given.rounds}\n")
-    heads = [f"q = {q}" for q in given.q] + [f"MB over the model, q = {q}" for q in (first, last)]
+    heads = [f"q = {q}" for q in given.q] + [f"MB over the model, q = {q}" for q in ends]
     print(f"| method | {' | '.join(heads)} |\n| --- |{' --- |' * len(heads)}")
     for name, values in ratios.items():
         cells = [f"{values[q]:.2f}" if q in values else "–" for q in given.q]
-        cells += [f"{_memory_of(given.engine, name, q):.0f}" if q in values else "–" for q in (first, last)]
+        cells += [f"{_memory_of(given.engine, name, q):.0f}" if q in values else "–" for q in ends]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
     print(
         f"\nDAX-Mosaic, seconds a step\n\n| step | {' | '.join(f'q = {q}' for q in given.q)} |\n| --- |{' --- |' * len(given.q)}"
