@@ -287,8 +287,8 @@ def _told(path: Path, error: Exception) -> str:
     if "locked" in text:
         return f"the store {path} is in use by another process for over {_WAIT:.0f} s: wait for it, or give another store=DIR"
     if isinstance(error, UnicodeDecodeError):
-        text = "its tables have no readable names"
-    if isinstance(error, UnicodeDecodeError) or "not a database" in text or "malformed" in text or "corrupt" in text:
+        text = "malformed, its tables have no readable names"
+    if "not a database" in text or "malformed" in text or "corrupt" in text:
         mend = f"python -m dax_lightning.black_box.store {path.parent}"
         return f"the store {path} is damaged ({text}): `{mend}` saves what can be read, or give another store=DIR"
     return f"the store {path} can't be used ({text}): give a folder that can be written, store=DIR, or store=none"
