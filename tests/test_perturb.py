@@ -62,6 +62,26 @@ def test_kept_share(share, highest):
     assert (kept.mean(1).var() > 1.3 * independent) == (highest is not None)
 
 
+@pytest.mark.parametrize("partitions", [1, 3])
+@pytest.mark.parametrize("n", [9, 10])
+def test_pairs_keep_what_the_other_lost(partitions, n):
+    level = torch.arange(partitions).repeat_interleave(6)
+    kept = Perturber(kept_share=0.3, kept_share_max=0.7, pairs=True).subsets(n, level, torch.Generator().manual_seed(0))
+    assert kept.shape == (n, len(level))
+    firsts, seconds = kept[0::2][: n // 2], kept[1::2]
+    assert not (firsts & seconds).any()
+    assert ((firsts | seconds).sum(1) == 6).all()  # together all segments of one partition
+    assert {level[row].unique().numel() for row in firsts | seconds} == {1}
+    assert len({tuple(row.tolist()) for row in firsts}) > 1
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_the_first_copies_are_those_of_fewer_queries(pairs):
+    level = torch.arange(3).repeat_interleave(20)
+    few, many = (Perturber(pairs=pairs).draw(q, level, torch.Generator().manual_seed(0)) for q in (90, 200))
+    assert torch.equal(few, many[:90])
+
+
 def test_weights_are_limes():
     """The same rows through lime's own distance and kernel."""
     import sklearn.metrics

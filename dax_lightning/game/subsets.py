@@ -31,6 +31,7 @@ class Perturber:
             their quietest tenth of the time.
         kept_share: chance that a segment stays, in (0, 1).
         kept_share_max: where given, each copy draws its own chance between ``kept_share`` and this one.
+        pairs: every second copy keeps what the one before it lost, of the same partition.
         weight: ``lime``: LIME's kernel, see :func:`closeness`; ``uniform``: 1 for every copy.
         blur_sigma: standard deviation of the Gaussian blur, as a share of the shorter side.
         batch_size: copies in memory at once.
@@ -45,6 +46,7 @@ class Perturber:
     fill: Fill = "segment_mean"
     kept_share: float = 0.5
     kept_share_max: float | None = None
+    pairs: bool = False
     weight: Weight = "lime"
     blur_sigma: float = 0.05
     batch_size: int = 32
@@ -89,15 +91,16 @@ class Perturber:
     def subsets(self, n: int, level: Int[Tensor, " j"], generator: torch.Generator) -> Bool[Tensor, "n j"]:
         """The segments that ``n`` random copies keep, with no copy made; ``level`` as from :func:`level_of`."""
         j, levels = len(level), int(level.max()) + 1
-        draws = torch.rand(n, j + 1 + (levels > 1), generator=generator)  # column j: the copy's own chance
+        draws = torch.rand((n + 1) // 2 if self.pairs else n, j + 1 + (levels > 1), generator=generator)
         high = self.kept_share if self.kept_share_max is None else self.kept_share_max
         chance = self.kept_share + (high - self.kept_share) * draws[:, j : j + 1]
-        own = (draws[:, -1:] * levels).long() == level if levels > 1 else torch.ones(1, j, dtype=torch.bool)
-        return (draws[:, :j] < chance) & own
+        own = (draws[:, -1:] * levels).long() == level if levels > 1 else torch.ones(len(draws), j, dtype=torch.bool)
+        kept = (draws[:, :j] < chance) & own
+        return torch.stack([kept, own & ~kept], 1).flatten(0, 1)[:n] if self.pairs else kept
 
 
 # what DAX-Mosaic and its rivals make of several partitions
-MIXED = Perturber(fill="image_mean", kept_share=0.3, kept_share_max=0.7, weight="uniform")
+MIXED = Perturber(fill="image_mean", kept_share=0.3, kept_share_max=0.7, pairs=True, weight="uniform")
 
 
 def level_of(segments: Int[Tensor, "*levels"], x: Float[Tensor, "c *space"]) -> Int[Tensor, " j"]:

@@ -51,7 +51,7 @@ class MosaicDax(SegmentExplainer):
     Args:
         black_box: what is explained.
         mosaic: the partitions; ``None``: :class:`~dax_lightning.segment.mosaic.Mosaic`'s own.
-        perturber: makes the copies; ``None``: the input's mean as fill, 30 to 70 % of the segments kept, equal weights.
+        perturber: makes the copies; ``None``: the input's mean as fill, 30 to 70 % kept, in pairs, equal weights.
         q: copies, the input included.
         targets: ``profile``: all classes' answers; ``log_odds`` or ``probability``: the target's own, and the map's unit.
         averaged: how often the map is averaged; ``None``: twice on photographs, once elsewhere. More suits large objects.
