@@ -83,6 +83,24 @@ sys.exit(code)"""
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_run_imports_neither_compiler_nor_wandb(tmp_path):
+    """timm and torchvision bring them along, two seconds, and work without; who wants them later gets them."""
+    script = """
+import sys
+import torch
+from dax_lightning.run.main import run
+assert run(["black_box.crop=squash", "q=20"]) == 0
+print([name for name in ("wandb", "torch._dynamo", "pytorch_lightning") if name in sys.modules])
+from torchvision.ops import roi_align
+print(roi_align(torch.ones(1, 1, 8, 8), torch.tensor([[0.0, 0.0, 0.0, 4.0, 4.0]]), 2, aligned=True).tolist())
+import wandb
+import torch._dynamo.utils as utils
+print(wandb.__name__, utils.counters is not None, torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)).item())"""
+    done = in_a_new_process(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-3:] == ["[]", "[[[[1.0, 1.0], [1.0, 1.0]]]]", "wandb True 2.0"]
+
+
 def test_a_missing_extra_is_one_line(tmp_path):
     script = """
 import sys

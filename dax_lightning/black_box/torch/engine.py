@@ -1,10 +1,8 @@
 """What runs a torch module: torch itself, or OpenVINO, which is faster on many CPUs."""
 
 import copy
-import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, cast, get_args
 
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 
 from dax_lightning.black_box.answers import table_of
 from dax_lightning.errors import InputError, remedy
+from dax_lightning.imports import instead
 
 Engine = Literal["torch", "openvino", "openvino_bf16"]
 _PLAIN = remedy("engine=torch")
@@ -58,7 +57,7 @@ class _OpenVino:
         if device.type != "cpu":
             raise InputError(f"engine={engine} runs on a CPU, and the device is {device}: device=cpu, or {_PLAIN}")
         try:
-            with _silent():
+            with instead("openvino_telemetry"):  # OpenVINO reports its import to its makers, by this package
                 import openvino
                 import openvino.frontend.pytorch.ts_decoder  # noqa: F401
         except ImportError as error:
@@ -112,18 +111,3 @@ class _OneTable(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         return table_of(self.module(rows), 1)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """OpenVINO reports its import to its makers, by a package of its own: while it is imported, that package is missing."""
-    name = "openvino_telemetry"
-    kept = sys.modules.get(name)
-    sys.modules[name] = None  # pyright: ignore[reportArgumentType] -- an import of it fails
-    try:
-        yield
-    finally:
-        if kept is None:
-            del sys.modules[name]
-        else:
-            sys.modules[name] = kept
