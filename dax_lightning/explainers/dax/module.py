@@ -78,6 +78,7 @@ class DaxModule(pl.LightningModule):
         self.mask_network, self.student, self.loss = mask_network, student, loss
         self.space, self.sees_kept, self.optim = space, sees_kept, optim
         self._held_out: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._seen: dict[str, list[tuple[int, dict[str, Tensor]]]] = {"train": [], "val": []}  # of this epoch: copies and terms
 
     def forward(self, copies: Float[Tensor, "n c h w"]) -> Float[Tensor, "n m h w"]:
         """The mask of each copy, in (0, 1): one for all channels, or one for each channel the student sees."""
@@ -105,17 +106,27 @@ class DaxModule(pl.LightningModule):
     def training_step(self, batch: Batch) -> Tensor:
         """One step of both networks."""
         terms, _ = self.terms(batch)
-        self._log("train", terms, len(batch.teacher))
+        self._see("train", terms, len(batch.teacher))
         return terms["total"]
+
+    def on_train_epoch_start(self) -> None:
+        """Forget the epoch before, of which a trainer's setting may have left out the validation."""
+        self._seen["train"].clear()
+
+    def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
+        """Log the epoch's means after its last batch."""
+        if self.trainer.is_last_batch:
+            self._log("train")
 
     def validation_step(self, batch: Batch) -> None:
         """Collect the student's answers to held-out copies."""
         terms, kept = self.terms(batch)
-        self._log("val", terms, len(batch.teacher))
+        self._see("val", terms, len(batch.teacher))
         self._held_out.append((kept, batch.teacher, batch.weight))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the fidelity over all held-out copies."""
+        """Log the means and the fidelity over all held-out copies."""
+        self._log("val")
         kept, teacher, weight = (torch.cat(parts) for parts in zip(*self._held_out, strict=True))
         self._held_out.clear()
         self.log("fidelity", weighted_r2(kept, teacher, weight), prog_bar=True, logger=False)
@@ -134,9 +145,16 @@ class DaxModule(pl.LightningModule):
             return torch.optim.SGD(groups, lr=self.optim.lr_student, momentum=0.9, nesterov=True)
         return torch.optim.AdamW(groups)
 
-    def _log(self, stage: str, terms: dict[str, Tensor], n: int) -> None:
-        named = {f"{stage}_{name}": value for name, value in terms.items()}
-        self.log_dict(named, on_step=False, on_epoch=True, batch_size=n, logger=False)
+    def _see(self, stage: str, terms: dict[str, Tensor], n: int) -> None:
+        self._seen[stage].append((n, {name: value.detach() for name, value in terms.items()}))
+
+    def _log(self, stage: str) -> None:
+        """The terms' means over the copies that were seen, logged once an epoch: at each step it takes a quarter of the time."""
+        seen, self._seen[stage] = self._seen[stage], []
+        share = torch.tensor([float(n) for n, _ in seen], device=self.device)
+        means = {name: share @ torch.stack([terms[name] for _, terms in seen]) / share.sum() for name in seen[0][1]}
+        named = {f"{stage}_{name}": value for name, value in means.items()}
+        self.log_dict(named, on_step=False, on_epoch=True, batch_size=1, logger=False)
 
 
 def answers(module: DaxModule, copies: Float[Tensor, "n c h w"], kept: Float[Tensor, "n 1 h w"]) -> Float[Tensor, " n"]:
