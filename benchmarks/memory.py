@@ -1,4 +1,4 @@
-"""Peak memory of an explanation over the loaded model: many queries against few, many explanations against one.
+"""Peak memory of explanations: many queries against few, many explanations against one.
 
 Run: python -m benchmarks.memory. Each number is a process of its own: a small network of 224 pixels and 1000 classes.
 """
@@ -18,19 +18,26 @@ FEW, MANY, TIMES = 500, 8000, 20
 
 
 def main() -> None:
-    print("| method | q = 500, MiB | q = 8000, MiB | ratio | 20 explanations of q = 500, MiB | ratio |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print(
+        "| method | MiB over the model: q = 500 | q = 8000 | ratio | 20 of q = 500 | ratio | whole process: q = 8000 over 500 |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for method in METHODS:
-        few, many, times = measured(method, FEW, 1), measured(method, MANY, 1), measured(method, FEW, TIMES)
-        print(f"| `{method}` | {few:.0f} | {many:.0f} | {many / few:.2f} | {times:.0f} | {times / few:.2f} |", flush=True)
+        (before, few), (_, many), (_, times) = (measured(method, *asked) for asked in ((FEW, 1), (MANY, 1), (FEW, TIMES)))
+        grown = (before + many) / (before + few)
+        print(
+            f"| `{method}` | {few:.0f} | {many:.0f} | {many / few:.2f} | {times:.0f} | {times / few:.2f} | {grown:.2f} |",
+            flush=True,
+        )
 
 
-def measured(method: str, q: int, times: int) -> float:
-    """Peak in MiB over the memory before the first explanation."""
+def measured(method: str, q: int, times: int) -> tuple[float, float]:
+    """Peak in MiB before the first explanation, and how much higher it is after the last."""
     made = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", method, str(q), str(times)], capture_output=True, text=True, check=True
     )
-    return float(made.stdout.split()[-1])
+    before, more = map(float, made.stdout.split()[-2:])
+    return before, more
 
 
 def child(method: str, q: int, times: int) -> None:
@@ -43,7 +50,7 @@ def child(method: str, q: int, times: int) -> None:
     before = peak()
     for place in range(times):
         explainer.explain(x.roll(place, -1), place)
-    print(peak() - before)
+    print(before, peak() - before)
 
 
 def peak() -> float:

@@ -128,6 +128,9 @@ def test_copies_are_streamed():
     answers = Watched(QuarterBox(8), X, SEGMENTS, torch.zeros_like(X), batch_size=8)(torch.ones(20, 4).bool())
     assert sizes == [8, 8, 4]
     assert answers.untyped_storage().nbytes() == answers.numel() * 4
+    one = Game(QuarterBox(8), X, SEGMENTS, torch.zeros_like(X))(torch.ones(20, 4).bool(), only=1)
+    assert torch.equal(one, answers[:, 1:2])
+    assert one.untyped_storage().nbytes() == 20 * 4
     box = HeldAnswers(lambda rows: rows.flatten(1)[:, :3].softmax(1), (8, 8), batch_size=8)
     Game(box, X, SEGMENTS, torch.zeros_like(X), batch_size=8)(torch.ones(80, 4).bool())
     assert len(box.held) == 10

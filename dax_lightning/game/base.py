@@ -31,19 +31,14 @@ class Answers:
     Args:
         kept: which segments each copy kept.
         weight: closeness of each copy to the input, in (0, 1].
-        target: class id of the target.
-        classes: the probabilities of all classes, in [0, 1].
+        probability: the target's, in [0, 1].
+        classes: the probabilities of all classes; ``None``: they were not kept.
     """
 
     kept: Bool[Tensor, "n j"]
     weight: Float[Tensor, " n"]
-    target: int
-    classes: Float[Tensor, "n k"]
-
-    @property
-    def probability(self) -> Float[Tensor, " n"]:
-        """The target's, in [0, 1]."""
-        return self.classes[:, self.target].clone()  # a view would hold all classes in memory
+    probability: Float[Tensor, " n"]
+    classes: Float[Tensor, "n k"] | None = None
 
 
 class Game:
@@ -91,14 +86,16 @@ class Game:
         kept: Bool[Tensor, "n j"],
         progress: bool = True,
         enough: Callable[[Float[Tensor, "m k"]], bool] | None = None,
+        only: int | None = None,
     ) -> Float[Tensor, "m k"]:
-        """The probabilities of all classes for each row of kept segments, in [0, 1].
+        """The probabilities of all classes for each row of kept segments, in [0, 1]; or a column of one class's.
 
         Args:
             kept: a row a copy; of a stack, a copy keeps segments of one partition alone, or all.
             progress: show a progress bar where a person watches.
             enough: is given all answers so far after each batch; where it says so, no more are asked. With it, the answers so
                 far come back where time is over too: fewer than ``kept``, or none.
+            only: a class id: the others' answers are not held in memory.
 
         Raises:
             OutOfTime: the seconds of a budget are over, and ``enough`` is not given.
@@ -113,6 +110,7 @@ class Game:
                     if enough is None:
                         raise
                     return table[:start].clone()
+                answers = answers if only is None else answers[:, only, None]
                 if not len(table):  # filled in place: a list of answers would hold the memory of every batch
                     table = torch.empty(len(kept), answers.shape[1])
                 table[start : start + len(rows)] = answers
@@ -175,6 +173,7 @@ def ask(
     generator: torch.Generator,
     progress: bool = True,
     settled: Callable[[Answers], bool] | None = None,
+    classes: bool = False,
 ) -> Answers:
     """Ask about ``q`` random copies, of which the first is the input itself; of fewer where time is over or the map settled.
 
@@ -189,11 +188,12 @@ def ask(
         generator: the only source of randomness.
         progress: show a progress bar where a person watches.
         settled: is given the answers so far, from a fifth of the copies on, ten times in all: whether more would change nothing.
+        classes: hold the answers of all classes, not the target's alone; a thousand take 4 kB a copy.
 
     Example:
         >>> from dax_lightning.testing import QuarterBox
         >>> game = game_of(QuarterBox(), torch.ones(3, 32, 32), torch.arange(1024).view(32, 32), Perturber())
-        >>> answers = ask(game, Perturber(), target=0, q=10, generator=torch.Generator())
+        >>> answers = ask(game, Perturber(), target=0, q=10, generator=torch.Generator(), classes=True)
         >>> answers.kept.shape, answers.classes.shape
         (torch.Size([10, 1024]), torch.Size([10, 3]))
     """
@@ -201,23 +201,27 @@ def ask(
     weight, looked = perturber.closeness(kept, game.level), _FIRST - 1
     same = False
 
+    def told(table: Tensor) -> Answers:
+        count = len(table)
+        return Answers(kept[:count], weight[:count], table[:, target if classes else 0].clone(), table if classes else None)
+
     def enough(table: Tensor) -> bool:
         nonlocal looked, same
-        count, part = len(table), _CHECKS * len(table) // q
+        part = _CHECKS * len(table) // q
         if settled is not None and looked < part < _CHECKS:
             looked = part
-            same = settled(Answers(kept[:count], weight[:count], target, table))
+            same = settled(told(table))
         return same
 
-    table = game(kept, progress, enough)
+    table = game(kept, progress, enough, only=None if classes else target)
     count = len(table)
     if not count:
         raise OutOfTime("max_seconds is over before the first answer: raise it")
     if count < q:
-        told = f"after {count} of {q} copies"
-        saved, more = f"the map has settled {told}: {q - count} were saved", "more of them would make a better map"
-        game.black_box.stop(saved if same else f"max_seconds is over {told}: {more}")
-    return Answers(kept[:count], weight[:count], target, table)
+        after = f"after {count} of {q} copies"
+        saved, more = f"the map has settled {after}: {q - count} were saved", "more of them would make a better map"
+        game.black_box.stop(saved if same else f"max_seconds is over {after}: {more}")
+    return told(table)
 
 
 def log_odds(probability: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

@@ -19,7 +19,7 @@ def answers(noisy_image):
 def rows_of(classes, target=0, weight=None):
     """Answers whose kept segments don't matter."""
     n = len(classes)
-    return Answers(torch.ones(n, 1).bool(), torch.ones(n) if weight is None else weight, target, classes)
+    return Answers(torch.ones(n, 1).bool(), torch.ones(n) if weight is None else weight, classes[:, target], classes)
 
 
 @pytest.mark.parametrize("count", [40, 5000])
@@ -59,7 +59,7 @@ def test_rounding_takes_no_profile_away_and_a_single_class_has_none(short, known
 def test_answers_that_are_no_distribution_have_no_profile(answers):
     firsts = answers.classes.topk(5, 1)
     told = torch.zeros_like(answers.classes).scatter(1, firsts.indices, firsts.values)
-    found = signal(replace(answers, classes=told), "log_odds", True)
+    found = signal(replace(answers, probability=told[:, 0], classes=told), "log_odds", True)
     assert found.profile is None
     assert torch.equal(found.own, log_odds(told[:, 0]))
 
@@ -89,8 +89,8 @@ def test_a_profile_that_is_about_something_else_is_left_out(share, noisy_image):
 def test_weights_count_in_what_is_learned(answers):
     first = torch.arange(200) < 120
     classes = torch.where(first[:, None], answers.classes, answers.classes.flip(1))
-    light = Answers(answers.kept, torch.where(first, 1.0, 1e-9), 0, classes)
-    alone = Answers(answers.kept[:120], torch.ones(120), 0, answers.classes[:120])
+    light = Answers(answers.kept, torch.where(first, 1.0, 1e-9), classes[:, 0], classes)
+    alone = Answers(answers.kept[:120], torch.ones(120), answers.probability[:120], answers.classes[:120])
     one, other = (signal(each, "log_odds", True) for each in (light, alone))
     assert one.notes["profile_correlation"] == pytest.approx(other.notes["profile_correlation"], abs=1e-4)
     assert one.profile is not None

@@ -55,7 +55,7 @@ def asked(box, x, perturber=ZEROS, q=200, mosaic=FIXED, target=0, seed=0):
     """The partitions, and the answers that every explainer of a mosaic asks for first."""
     levels = mosaic(x)
     game = game_of(box, x, levels, perturber)
-    return levels, ask(game, perturber, target, q, torch.Generator().manual_seed(seed_of(seed, x)))
+    return levels, ask(game, perturber, target, q, torch.Generator().manual_seed(seed_of(seed, x)), classes=True)
 
 
 def copies_of(answers: Answers, levels, values=None):

@@ -115,7 +115,7 @@ class MosaicDax(SegmentExplainer):
         levels, outlined = self._partitions(x, segments)
         game = game_of(self.black_box, x, levels, self.perturber)
         settled = self.stop.settled(lambda answers: self._average(self._imitate(answers, levels), outlined))
-        answers = ask(game, self.perturber, target, self.first, generator, settled=settled)
+        answers = ask(game, self.perturber, target, self.first, generator, settled=settled, classes=self.targets == "profile")
         if same_answers(answers.probability):
             return self._silent(x, answers.probability[0].item(), levels[0], self.first)
         learned = self._imitate(answers, levels)

@@ -55,11 +55,11 @@ def against(
     kept = perturber.subsets(count, game.level, generator)
     seen = torch.where(rest, _blurred(game, perturber, rest), game.x)
     blurred = Game(game.black_box, game.x, game.segments, seen, game.batch_size)
-    answers = blurred(kept, enough=lambda _: False)  # all, unless time is over
+    answers = blurred(kept, enough=lambda _: False, only=target)[:, 0]  # all, unless time is over
     if len(answers) < count:
         game.black_box.stop(f"max_seconds is over after {len(answers)} of {count} last copies, which are not used")
         return torch.zeros(region.shape)
-    adds = Ridge(kept, game.segments, perturber.closeness(kept, game.level), rest).fit(in_space(answers[:, target], space))
+    adds = Ridge(kept, game.segments, perturber.closeness(kept, game.level), rest).fit(in_space(answers, space))
     return averaged(adds.saliency, outlined).clamp_max(0) * rest
 
 

@@ -12,7 +12,7 @@ from dax_lightning.game.base import Answers, TargetSpace, in_space, log_odds
 
 MosaicTargets = Literal["profile", "log_odds", "probability"]
 _FAINT = 1e-5  # a class that is less probable counts as this; measured, 1e-9 does about as well
-_TOGETHER = 2**20  # log-probabilities that are worked on at a time: 8 MB, for any number of copies and classes
+_TOGETHER = 2**18  # log-probabilities that are worked on at a time: 2 MB, for any number of copies and classes
 _WHOLE = 1e-2  # how far from 1 the sum of an answer's probabilities may be
 _STILL = 1e-5  # a class whose log-probability varies less has not changed, but for rounding
 _ALIKE = 0.5  # the least correlation of a profile with the target's own answer: a quarter of their variance is shared
@@ -43,7 +43,7 @@ def signal(answers: Answers, space: TargetSpace, profiled: bool) -> Signal:
 
     Example:
         >>> classes = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
-        >>> found = signal(Answers(torch.ones(3, 1).bool(), torch.ones(3), 0, classes), "log_odds", True)
+        >>> found = signal(Answers(torch.ones(3, 1).bool(), torch.ones(3), classes[:, 0], classes), "log_odds", True)
         >>> found.profile.argsort().tolist(), round(found.profile.mean().item() - found.own.mean().item(), 4)
         ([2, 1, 0], 0.0)
     """
@@ -72,12 +72,12 @@ def profile_of(answers: Answers) -> Float[Tensor, " n"] | None:
 
     Example:
         >>> p = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
-        >>> said = profile_of(Answers(torch.ones(3, 1).bool(), torch.ones(3), 0, p))
-        >>> said.argsort().tolist(), profile_of(Answers(torch.ones(3, 1).bool(), torch.ones(3), 0, p / 2))
+        >>> said = profile_of(Answers(torch.ones(3, 1).bool(), torch.ones(3), p[:, 0], p))
+        >>> said.argsort().tolist(), profile_of(Answers(torch.ones(3, 1).bool(), torch.ones(3), p[:, 0] / 2, p / 2))
         ([2, 1, 0], None)
     """
     classes = answers.classes
-    if classes.shape[1] < 2 or ((classes.sum(1, dtype=torch.double) - 1).abs() > _WHOLE).any():
+    if classes is None or classes.shape[1] < 2 or ((classes.sum(1, dtype=torch.double) - 1).abs() > _WHOLE).any():
         return None
     share = answers.weight.double() / answers.weight.double().sum()
     own = share[:, None] * _standardised(log_odds(answers.probability).double()[:, None], share)

@@ -60,7 +60,7 @@ class Payoff:
         return values.numpy()
 
     def _ask(self, kept: Tensor) -> Tensor:
-        return self._game(kept)[:, self._target]
+        return self._game(kept, only=self._target)[:, 0]
 
 
 def check_rows(q: int, segments: Int[Tensor, "*space"]) -> None:

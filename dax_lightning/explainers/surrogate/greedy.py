@@ -53,7 +53,7 @@ class Greedy(SegmentExplainer):
     ) -> Found:
         segments = self._parts(x, segments)
         game = game_of(self.black_box, x, segments, self.perturber)
-        deletion = delete_greedily(lambda kept: game(kept)[:, target], game.players, self.q)
+        deletion = delete_greedily(lambda kept: game(kept, only=target)[:, 0], game.players, self.q)
         notes = {"segments": len(deletion.single), "removed": deletion.order, "scores": deletion.scores}
         return Found(deletion.values()[segments], deletion.scores[0], segments, notes)
 
