@@ -2,7 +2,7 @@
 
 A round times bare forwards of q rows and then every method in turn, so that other load on the machine affects all alike. A cell
 is the median over rounds of a method's wall time over the bare forwards of its round. Memory is the peak over the loaded model,
-of a process that does nothing else. The last table says where DAX-Mosaic's time goes.
+of a process that does nothing else. The last tables say where the time of DAX-Mosaic and of DAX V1 goes.
 
 Run: python -m benchmarks.bench [q ...] [--rounds N] [--engine openvino]
 """
@@ -46,12 +46,21 @@ OURS = {  # name → what the command line would say
 THEIRS = {"LIME": ("lime", "captum Lime"), "RISE": ("xaitk-saliency RISE",), "KernelSHAP": ("captum KernelShap",)}
 THEIRS |= {"Partition": ("shap Partition",)}
 MOST = {"xaitk-saliency RISE": 1000}  # queries; a round of 4000 by it alone would take as long as by four others
-STEPS = {  # function → what it does
-    "_partitions": "partitions and outlines",
-    "copies": "painting copies",
-    "_imitate": "profile and ridge",
-    "averaged": "averages",
-    "region_of": "region",
+STEPS = {  # method → function → what it does
+    "DAX-Mosaic": {
+        "_partitions": "partitions and outlines",
+        "copies": "painting copies",
+        "_imitate": "profile and ridge",
+        "averaged": "averages",
+        "region_of": "region",
+    },
+    "DAX V1": {
+        "_parts": "partition",
+        "copies": "painting copies",
+        "fit": "training",
+        "<method 'run_backward' of 'torch._C._EngineBase' objects>": "of it: gradients",
+        "<built-in method torch.conv2d>": "of it: the mask network's convolutions",
+    },
 }
 
 
@@ -189,18 +198,19 @@ def _memory_of(engine: str, name: str, q: int) -> float:
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def profile(engine: str, q: int) -> dict[str, float]:
-    """Seconds that DAX-Mosaic spends in each of its steps."""
+def profile(engine: str, method: str, q: int) -> dict[str, float]:
+    """Seconds that DAX-Mosaic or V1 spends in each of its steps."""
     box, case = setting(engine)
-    explainer, profiler = make_explainer(box, f"q={q}"), cProfile.Profile()
+    explainer, profiler = make_explainer(box, *OURS[method], f"q={q}"), cProfile.Profile()
     profiler.enable()
     made = explainer.explain(case.x, case.target)
     profiler.disable()
     found: Any = pstats.Stats(profiler)
-    spent = dict.fromkeys(STEPS.values(), 0.0)
+    steps = STEPS[method]
+    spent = dict.fromkeys(steps.values(), 0.0)
     for (_, _, function), (_, _, _, seconds, _) in found.stats.items():
-        if function in STEPS:
-            spent[STEPS[function]] += seconds
+        if function in steps:
+            spent[steps[function]] += seconds
     return {**spent, "the model": made.seconds_black_box, "in all": made.seconds}
 
 
@@ -223,12 +233,12 @@ def main() -> None:
         cells = [f"{values[q]:.2f}" if q in values else "–" for q in given.q]
         cells += [f"{_memory_of(given.engine, name, q):.0f}" if q in values else "–" for q in ends]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
-    print(
-        f"\nDAX-Mosaic, seconds a step\n\n| step | {' | '.join(f'q = {q}' for q in given.q)} |\n| --- |{' --- |' * len(given.q)}"
-    )
-    spent = [profile(given.engine, q) for q in given.q]
-    for step in spent[0]:
-        print(f"| {step} | {' | '.join(f'{each[step]:.2f}' for each in spent)} |")
+    for method in STEPS:
+        print(f"\n{method}, seconds a step\n\n| step | {' | '.join(f'q = {q}' for q in given.q)} |")
+        print(f"| --- |{' --- |' * len(given.q)}")
+        spent = [profile(given.engine, method, q) for q in given.q]
+        for step in spent[0]:
+            print(f"| {step} | {' | '.join(f'{each[step]:.2f}' for each in spent)} |", flush=True)
 
 
 if __name__ == "__main__":
