@@ -32,7 +32,7 @@ SECTIONS = (  # title, what was asked, folders of each black box, metrics
     (
         "Pascal VOC, report half",
         "The photographs of `benchmarks/voc_report.txt` that the model gets right: 54 for each model. No setting was chosen on "
-        "them; [what was expected of this version](findings/simpler_report.md) was written down before. Twelve earlier versions "
+        "them; [what was expected of this version](findings/pairs.md) was written down before. Thirteen earlier versions "
         "[were looked at there](findings/report_half.md).",
         ("voc", "mosaic"),
         ("iou_region", "iou", "iou_best", "pointing", "relevance_rank"),
