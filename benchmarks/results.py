@@ -81,7 +81,7 @@ FILLS = {
 }
 SOUNDS = (
     (
-        "Sounds: ESC-10 in noise, the paper's Table VII" + BEFORE,
+        "Sounds: ESC-10 in noise, the paper's Table VII",
         "The first 40 clips of fold 5 that `esc10_resnet` gets right, with noise before and after each. The truth is the clip's "
         "own time; *audible* is the part of it within 40 dB of its loudest. Maps are summed over frequency. Every method fills "
         "with the mean spectrum. [What was chosen on fold 4, and what was expected here](findings/sound_lengths.md).\n\n"

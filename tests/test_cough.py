@@ -256,7 +256,7 @@ def test_the_network_hears_windows_of_51_frames_each_10_later():
         assert network(rows[..., :3]).shape == (2, 2)
 
 
-QUICK = Schedule(epochs=20, lr=0.02, batch_size=8, mixing=0.0, masks=0)
+QUICK = Schedule(epochs=30, lr=0.005, batch_size=8, mixing=0.0, masks=0)
 
 
 def test_training_tells_positive_from_negative_and_is_saved_with_its_carrier(root, tmp_path):
