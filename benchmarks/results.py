@@ -264,13 +264,13 @@ def _budget() -> Iterator[str]:
 
 
 def _rest() -> Iterator[str]:
-    yield f"## Seeds, and 300 queries against 3000{BEFORE}\n"
+    yield "## Seeds, and 300 queries against 3000\n"
     for box, name in BOXES.items():
         line = records(summarise(read_every(f"docs/results/stability_{box}"), ["explainer"], ["stability"]))[0]
         shown = interval(number, *(line[f"stability{end}"] for end in ("", "_low", "_high")))
         yield f"- Rank correlation of two maps from two seeds, {name}: {shown} ({line['stability_n']} photographs)."
     both = read(_folders("dax300_lite0", "lime3000_lite0", boxes=False))
-    for metric in ("iou", "iou_best"):
+    for metric in ("iou_region", "iou_best"):
         lime, dax, difference, n = against(both, metric, "dax")["lime"]
         yield (
             f"- {COLUMNS[metric]} on EfficientNet-Lite0: `dax` with 300 queries {dax}, LIME with 3000 queries {lime}, "
