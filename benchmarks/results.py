@@ -83,11 +83,15 @@ SOUNDS = (
     (
         "Sounds: ESC-10 in noise, the paper's Table VII",
         "The first 40 clips of fold 5 that `esc10_resnet` gets right, with noise before and after each. The truth is the clip's "
-        "own time; *audible* is the part of it within 40 dB of its loudest. Maps are summed over frequency. Every method fills "
-        "with the mean spectrum. [What was chosen on fold 4, and what was expected here](findings/sound_lengths.md).\n\n"
+        "own time; *audible* is the part of it within 40 dB of its loudest. Maps are summed over frequency; the region is one of "
+        "time and frequency. Every method fills with the mean spectrum. [What was chosen on fold 4, and what was expected of "
+        "the first version](findings/sound_lengths.md).\n\n"
         "`python train.py experiment=table7 data=DIR q=1000 limit=40 black_box.engine=openvino` makes these rows.",
         "esc10",
-        (("iou_time", "iou_time_best", "iou_audible"), ("iou_time_mean", "pointing_time", "deletion_time", "insertion_time")),
+        (
+            ("iou_region", "iou_time", "iou_time_best"),
+            ("iou_audible", "iou_time_mean", "pointing_time", "deletion_time", "insertion_time"),
+        ),
     ),
     (
         "Two sounds at once" + BEFORE,
