@@ -4,7 +4,7 @@ A round times bare forwards of q rows and then every method in turn, so that oth
 is the median over rounds of a method's wall time over the bare forwards of its round. Memory is the peak over the loaded model,
 of a process that does nothing else. The last tables say where the time of DAX-Mosaic and of DAX V1 goes.
 
-Run: python -m benchmarks.bench [q ...] [--rounds N] [--engine openvino]
+Run: python -m benchmarks.bench [q ...] [--rounds N] [--engine openvino] [--methods "DAX V1,DAX-Mosaic"]
 """
 
 import argparse
@@ -59,7 +59,6 @@ STEPS = {  # method → function → what it does
         "copies": "painting copies",
         "fit": "training",
         "<method 'run_backward' of 'torch._C._EngineBase' objects>": "of it: gradients",
-        "<built-in method torch.conv2d>": "of it: the mask network's convolutions",
     },
 }
 
@@ -152,17 +151,18 @@ def setting(engine: str) -> tuple[BlackBox, Case]:
     return box, case
 
 
-def times(engine: str, counts: list[int], rounds: int) -> dict[str, dict[int, float]]:
+def times(engine: str, counts: list[int], rounds: int, wanted: list[str]) -> dict[str, dict[int, float]]:
     """Wall time over the bare forwards of the same round, medians."""
     box, case = setting(engine)
     ratios: dict[str, dict[int, float]] = {}
-    for run in methods(box, case).values():
+    runs = {name: run for name, run in methods(box, case).items() if not wanted or name in wanted}
+    for run in runs.values():
         run(100)  # what is imported at the first call isn't counted
     for q in counts:
         taken: dict[str, list[float]] = {}
         for number in range(rounds):
             before = bare_seconds(box, case, q)
-            spent = {name: _seconds(run, q) for name, run in methods(box, case).items() if q <= MOST.get(name, q)}
+            spent = {name: _seconds(run, q) for name, run in runs.items() if q <= MOST.get(name, q)}
             bare = (before + bare_seconds(box, case, q)) / 2
             for name, seconds in spent.items():
                 taken.setdefault(name, []).append(seconds / bare)
@@ -219,13 +219,15 @@ def main() -> None:
     parser.add_argument("q", type=int, nargs="*", default=[250, 1000, 4000])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--engine", default="torch")
+    parser.add_argument("--methods", default="")
     parser.add_argument("--memory")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     if given.memory:
         print(json.dumps(memory(given.engine, given.memory, given.q[0])))
         return
-    ratios, ends = times(given.engine, given.q, given.rounds), sorted({given.q[0], given.q[-1]})
+    wanted = given.methods.split(",") if given.methods else []
+    ratios, ends = times(given.engine, given.q, given.rounds, wanted), sorted({given.q[0], given.q[-1]})
     print(f"Wall time over bare forwards, engine={given.engine}, {torch.get_num_threads()} threads, medians of {given.rounds}\n")
     heads = [f"q = {q}" for q in given.q] + [f"MB over the model, q = {q}" for q in ends]
     print(f"| method | {' | '.join(heads)} |\n| --- |{' --- |' * len(heads)}")
