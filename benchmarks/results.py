@@ -94,7 +94,7 @@ SOUNDS = (
         ),
     ),
     (
-        "Two sounds at once" + BEFORE,
+        "Two sounds at once",
         "30 pairs of clips of fold 5 that overlap in part, each asked about either class: 60 cases, also where the model "
         "hardly hears it: {faint}. *Map on own power*: share of the map on the asked clip's own power, band by band. *Own power "
         "in the top tenth*: that share in the most salient tenth of all places. A flat map has about one half.\n\n"
