@@ -57,7 +57,7 @@ STEPS = {  # method → function → what it does
     "DAX V1": {
         "_parts": "partition",
         "copies": "painting copies",
-        "fit": "training",
+        "_run_stage": "training",
         "<method 'run_backward' of 'torch._C._EngineBase' objects>": "of it: gradients",
     },
 }

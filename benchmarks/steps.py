@@ -36,7 +36,7 @@ def main(picture: str) -> None:
     levels = mosaic(case.x)
     outlined, game = mosaic.outlined(case.x, levels), game_of(box, case.x, levels, MIXED)
     answers = ask(game, MIXED, case.target, Q - LAST, generator, classes=True)
-    said, student = signal(answers, "log_odds", True), Ridge(answers.kept, levels, answers.weight)
+    said, student = signal(answers, "log_odds"), Ridge(answers.kept, levels, answers.weight)
     raw = student.fit(said.own if said.profile is None else said.profile).saliency
     smooth = averaged(raw, outlined, 2)
     region = region_of(smooth)

@@ -242,6 +242,17 @@ def test_history_is_this_epochs_and_fidelity_that_of_the_held_out_copies(noisy_i
     assert all(moving[0][name] != moving[1][name] for name in ("val_total", "train_total", "fidelity"))
 
 
+def test_an_epoch_that_ends_early_tells_its_own_means(noisy_image):
+    """Three steps an epoch; the second one ends after its first step."""
+    portions = {"split": Split(batch_size=30)}
+    whole, cut = (
+        dax_of(training=portions, trainer=more).explain(noisy_image, 0).notes["history"] for more in ({}, {"max_steps": 4})
+    )
+    assert len(whole) == len(cut) == 2
+    assert cut[0]["train_total"] == whole[0]["train_total"]
+    assert cut[1]["train_total"] not in (cut[0]["train_total"], whole[1]["train_total"])
+
+
 def test_one_mask_an_epoch_and_the_last_is_the_map(noisy_image):
     made = dax_of(training={"max_epochs": 3}).explain(noisy_image, 0)
     assert made.epochs is not None

@@ -34,9 +34,10 @@ def test_copy_0_is_the_input_and_the_others_follow_their_kept_row():
         assert not row[:, ~place].any()
 
 
-def test_batch_size_changes_no_copy():
-    for small, large in zip(copies(Perturber(batch_size=3), 50), copies(Perturber(batch_size=64), 50), strict=True):
-        assert torch.equal(small, large)
+@pytest.mark.parametrize("pairs", [False, True])
+def test_batch_size_changes_no_copy(pairs):
+    few, many = (copies(Perturber(pairs=pairs, batch_size=size), 50) for size in (3, 64))
+    assert all(torch.equal(small, large) for small, large in zip(few, many, strict=True))
 
 
 def test_fills_by_hand():

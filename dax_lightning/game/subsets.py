@@ -29,9 +29,9 @@ class Perturber:
         fill: what replaces a removed segment: ``zeros`` (the paper's text), ``segment_mean`` (LIME's default),
             ``image_mean`` (of a spectrogram, its mean spectrum), ``blur``, or ``noise_floor``: what a spectrogram's bands have in
             their quietest tenth of the time.
-        kept_share: chance that a segment stays, in (0, 1).
+        kept_share: chance that a segment stays, in (0, 1); in pairs, half of them stay on average whatever it is.
         kept_share_max: where given, each copy draws its own chance between ``kept_share`` and this one.
-        pairs: every second copy keeps what the one before it lost, of the same partition.
+        pairs: every second copy keeps what the one before it lost, of the same partition; the second copy of all is drawn alone.
         weight: ``lime``: LIME's kernel, see :func:`closeness`; ``uniform``: 1 for every copy.
         blur_sigma: standard deviation of the Gaussian blur, as a share of the shorter side.
         batch_size: copies in memory at once.
@@ -79,8 +79,8 @@ class Perturber:
             raise InputError(ONE_SEGMENT)
         if n < 1:
             raise InputError(f"q={n} copies asked for; wanted 1 or more")
-        batches = [self.subsets(min(self.batch_size, n - start), level, generator) for start in range(0, n, self.batch_size)]
-        kept = torch.cat(batches)
+        some = 2 * self.batch_size  # at a time, whole pairs
+        kept = torch.cat([self.subsets(min(some, n - start), level, generator) for start in range(0, n, some)])
         kept[0] = level == 0
         return kept
 

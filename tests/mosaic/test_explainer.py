@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,7 +53,8 @@ def test_the_map_is_made_of_its_steps_as_documented(answer, targets, weight, lea
     made = MosaicDax(box_of(answer), OUTLINED, lime, q=150, targets=targets, averaged=3, parts=parts).explain(noisy_image, 0)
     levels, answers = asked(box_of(answer), noisy_image, lime, q=150)
     assert (answers.weight.min() < 1) == (weight == "lime")
-    said, student = signal(answers, "log_odds" if learned else targets, learned), Ridge(answers.kept, levels, answers.weight)
+    answers = answers if learned else replace(answers, classes=None)
+    said, student = signal(answers, "log_odds" if learned else targets), Ridge(answers.kept, levels, answers.weight)
     whole, own, outlined = (
         student.fit(said.own if said.profile is None else said.profile),
         student.fit(said.own),
@@ -130,7 +132,7 @@ def test_a_student_that_learned_nothing_is_told(noisy_image):
     assert made.notes["unfaithful"] is True
     assert made.notes["fidelity"] < 0.1
     assert "the student learned nothing" in made.warnings[0]
-    assert "explainer.perturber.kept_share_max=0.95, q=600" in made.warnings[0]
+    assert "explainer.perturber.pairs=false explainer.perturber.kept_share_max=0.95, q=600" in made.warnings[0]
     trusted = MosaicDax(box_of(noise), FIXED, ZEROS, q=200, min_fidelity=-10.0).explain(noisy_image, 0)
     assert trusted.notes["unfaithful"] is False
 

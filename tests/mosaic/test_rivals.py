@@ -58,7 +58,7 @@ def test_the_map_is_the_methods_own_on_the_mosaics_copies_averaged_within_the_ou
 @pytest.mark.parametrize(("kind", "expected"), METHODS)
 def test_rivals_may_learn_the_profile_and_name_a_region_as_dax_mosaic_does(kind, expected, noisy_image):
     levels, answers = asked(box_of(many_classes), noisy_image, q=150)
-    profile = signal(answers, "log_odds", True).profile
+    profile = signal(answers, "log_odds").profile
     assert profile is not None
     made = kind(box_of(many_classes), FIXED, ZEROS, q=150, targets="profile", averaged=0).explain(noisy_image, 0)
     torch.testing.assert_close(made.saliency, expected(answers.kept, profile, levels, answers.weight))

@@ -59,13 +59,13 @@ def test_rounding_takes_no_profile_away_and_a_single_class_has_none(short, known
 def test_answers_that_are_no_distribution_have_no_profile(answers):
     firsts = answers.classes.topk(5, 1)
     told = torch.zeros_like(answers.classes).scatter(1, firsts.indices, firsts.values)
-    found = signal(replace(answers, probability=told[:, 0], classes=told), "log_odds", True)
+    found = signal(replace(answers, probability=told[:, 0], classes=told), "log_odds")
     assert found.profile is None
     assert torch.equal(found.own, log_odds(told[:, 0]))
 
 
 def test_the_profile_has_the_mean_and_the_deviation_of_the_targets_own_answer(answers):
-    found, weight = signal(answers, "log_odds", True), answers.weight.double().numpy()
+    found, weight = signal(answers, "log_odds"), answers.weight.double().numpy()
     assert found.profile is not None
     assert torch.equal(found.own, log_odds(answers.probability))
     for part in (lambda v: np.average(v, weights=weight), lambda v: np.cov(v, aweights=weight, ddof=0)):
@@ -81,7 +81,7 @@ def test_a_profile_that_is_about_something_else_is_left_out(share, noisy_image):
     shown = torch.stack([answers.kept[:, levels[0][place]] for place in ((0, 0), (-1, -1))], 1).float()
     others = 3 * shown[:, :1] * torch.randn(1, 60) + 0.3 * torch.randn(300, 60)
     own = (share * shown[:, 1:] + torch.randn(300, 1)).sigmoid()
-    found = signal(replace(answers, classes=torch.cat([own, (1 - own) * others.softmax(1)], 1)), "log_odds", True)
+    found = signal(replace(answers, classes=torch.cat([own, (1 - own) * others.softmax(1)], 1)), "log_odds")
     assert found.profile is None
     assert found.notes["profile_correlation"] < 0.5
 
@@ -91,7 +91,7 @@ def test_weights_count_in_what_is_learned(answers):
     classes = torch.where(first[:, None], answers.classes, answers.classes.flip(1))
     light = Answers(answers.kept, torch.where(first, 1.0, 1e-9), classes[:, 0], classes)
     alone = Answers(answers.kept[:120], torch.ones(120), answers.probability[:120], answers.classes[:120])
-    one, other = (signal(each, "log_odds", True) for each in (light, alone))
+    one, other = (signal(each, "log_odds") for each in (light, alone))
     assert one.notes["profile_correlation"] == pytest.approx(other.notes["profile_correlation"], abs=1e-4)
     assert one.profile is not None
     assert other.profile is not None
@@ -100,7 +100,7 @@ def test_weights_count_in_what_is_learned(answers):
 
 @pytest.mark.parametrize("scale", ["log_odds", "probability"])
 def test_a_scale_of_the_targets_own_is_what_is_learned(scale, answers):
-    found = signal(answers, scale, False)
+    found = signal(replace(answers, classes=None), scale)
     assert found.profile is None
     assert found.notes == {}
     assert torch.equal(found.own, in_space(answers.probability, scale))

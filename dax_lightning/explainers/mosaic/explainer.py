@@ -23,6 +23,7 @@ from dax_lightning.game.subsets import MIXED, Perturber
 from dax_lightning.segment.default import mosaic_on
 from dax_lightning.segment.mosaic import Mosaic
 
+GENTLER = "explainer.perturber.pairs=false explainer.perturber.kept_share_max=0.95"  # what helps where copies lost too much
 Student = Callable[[Float[Tensor, " n"]], Imitation]  # imitates any values that the copies have
 
 
@@ -135,7 +136,7 @@ class MosaicDax(SegmentExplainer):
         return Ridge(answers.kept, levels, answers.weight).fit
 
     def _imitate(self, answers: Answers, levels: Int[Tensor, "p *space"]) -> Learned:
-        said, student = signal(answers, self.space, self.targets == "profile"), self._student(answers, levels)
+        said, student = signal(answers, self.space), self._student(answers, levels)
         own, profile = student(said.own), None if said.profile is None else student(said.profile)
         better = profile is not None and (profile.r2 is None or own.r2 is None or profile.r2 > own.r2)
         notes = {**said.notes, "profile": better} if self.targets == "profile" else {}
@@ -150,5 +151,5 @@ class MosaicDax(SegmentExplainer):
         """What is noted of the student, and what the user must know of it."""
         r2 = learned.whole.r2
         notes = {"fidelity": r2, "unfaithful": r2 is not None and not r2 >= self.min_fidelity, "segments": segments}
-        tries = ["explainer.targets=log_odds"] * (self.targets == "probability") + ["explainer.perturber.kept_share_max=0.95"]
+        tries = ["explainer.targets=log_odds"] * (self.targets == "probability") + [GENTLER]
         return notes | learned.notes, () if r2 is None else self._doubts(r2, self.min_fidelity, segments, tries)

@@ -30,24 +30,23 @@ class Signal:
     """``profile_correlation``: of the two, where there is a profile."""
 
 
-def signal(answers: Answers, space: TargetSpace, profiled: bool) -> Signal:
+def signal(answers: Answers, space: TargetSpace) -> Signal:
     """What a student may learn of the answers.
 
     The black box answers with all its classes at once, so :func:`profile_of` all classes costs no query, and it has less noise.
     One whose correlation with the target's own log-odds is under 0.5 is about something else, and left out.
 
     Args:
-        answers: of the copies.
+        answers: of the copies; without those of all classes there is no profile.
         space: the scale of the target's own.
-        profiled: whether the profile is wanted.
 
     Example:
         >>> classes = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
-        >>> found = signal(Answers(torch.ones(3, 1).bool(), torch.ones(3), classes[:, 0], classes), "log_odds", True)
+        >>> found = signal(Answers(torch.ones(3, 1).bool(), torch.ones(3), classes[:, 0], classes), "log_odds")
         >>> found.profile.argsort().tolist(), round(found.profile.mean().item() - found.own.mean().item(), 4)
         ([2, 1, 0], 0.0)
     """
-    own, profile = in_space(answers.probability, space), profile_of(answers) if profiled else None
+    own, profile = in_space(answers.probability, space), profile_of(answers)
     if profile is None:
         return Signal(own, None)
     share = answers.weight.double() / answers.weight.double().sum()
@@ -67,8 +66,8 @@ def profile_of(answers: Answers) -> Float[Tensor, " n"] | None:
     What the target shares with many classes stays, its own noise counts little.
 
     Returns:
-        Any scale, higher where the classes speak for the target; ``None`` of a single class, or where any answer's probabilities
-        miss 1 by over 0.01, as of models with several labels, or of an endpoint that tells the first few of many classes.
+        Any scale, higher where the classes speak for the target; ``None`` without the classes, of a single one, or where any
+        answer's sum misses 1 by over 0.01, as of models with several labels, or of an endpoint that tells the first few of many.
 
     Example:
         >>> p = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
