@@ -100,7 +100,7 @@ class Game:
         Raises:
             OutOfTime: the seconds of a budget are over, and ``enough`` is not given.
         """
-        table = torch.empty(0, 0)
+        table = torch.empty(0, int(only is not None))
         with bar(len(kept), "queries", progress) as done:
             for start in range(0, len(kept), self.batch_size):
                 rows = kept[start : start + self.batch_size]
