@@ -563,7 +563,7 @@ def test_a_student_that_learned_nothing_says_so_everywhere(run, photo):
     (row,) = run.rows()
     assert row["status"] == "unfaithful"
     assert float(row["fidelity"]) < 0.1
-    told = "the student learned nothing: .*don't trust this map; try explainer.perturber.pairs=false explainer.perturber.kept_share"
+    told = "the student learned nothing: .*don't trust this map; try explainer.perturber.pairs=false explainer.perturber."
     assert re.search(told, row["error"])
     assert re.search(told, run.facts()["warnings"][0])
     assert re.search(f"warning: {told}", run.out)
