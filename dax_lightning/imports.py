@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
-from typing import Any
 
 
 @contextmanager
@@ -31,18 +30,13 @@ def instead(name: str, module: ModuleType | None = None) -> Iterator[None]:
             sys.modules[name] = kept
 
 
-def imported_when_called(name: str, *functions: str) -> ModuleType:
-    """A module with these functions of the module ``name``, which is imported when the first is called.
+def imported_when_called(name: str, function: str) -> ModuleType:
+    """A module with one function of the module ``name``, which is imported when the function is called.
 
     Example:
         >>> imported_when_called("math", "sqrt").sqrt(4.0)
         2.0
     """
     module = ModuleType(name)
-    for function in functions:
-        setattr(module, function, _late(name, function))
+    setattr(module, function, lambda *given, **options: getattr(import_module(name), function)(*given, **options))
     return module
-
-
-def _late(name: str, function: str) -> Any:
-    return lambda *given, **options: getattr(import_module(name), function)(*given, **options)

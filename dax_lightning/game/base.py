@@ -203,7 +203,8 @@ def ask(
 
     def told(table: Tensor) -> Answers:
         count = len(table)
-        return Answers(kept[:count], weight[:count], table[:, target if classes else 0].clone(), table if classes else None)
+        own = table[:, target if classes else 0].clone()  # a view would hold all classes in memory
+        return Answers(kept[:count], weight[:count], own, table if classes else None)
 
     def enough(table: Tensor) -> bool:
         nonlocal looked, same

@@ -91,7 +91,8 @@ class Perturber:
     def subsets(self, n: int, level: Int[Tensor, " j"], generator: torch.Generator) -> Bool[Tensor, "n j"]:
         """The segments that ``n`` random copies keep, with no copy made; ``level`` as from :func:`level_of`."""
         j, levels = len(level), int(level.max()) + 1
-        draws = torch.rand((n + 1) // 2 if self.pairs else n, j + 1 + (levels > 1), generator=generator)
+        drawn = (n + 1) // 2 if self.pairs else n
+        draws = torch.rand(drawn, j + 1 + (levels > 1), generator=generator)  # column j: the copy's own chance
         high = self.kept_share if self.kept_share_max is None else self.kept_share_max
         chance = self.kept_share + (high - self.kept_share) * draws[:, j : j + 1]
         own = (draws[:, -1:] * levels).long() == level if levels > 1 else torch.ones(len(draws), j, dtype=torch.bool)
