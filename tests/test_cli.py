@@ -616,7 +616,7 @@ def test_a_row_cut_off_is_made_again(run, album):
     [
         ("q=50", "q=40, now it is 50"),
         ("target=1", "target=None, now it is 1"),
-        ("explainer.parts=0.1", "explainer.parts=0.2, now it is 0.1"),
+        ("explainer.parts=0.1", "explainer.parts=0.3, now it is 0.1"),
     ],
 )
 def test_another_setting_wants_another_folder(run, photo, setting, told):

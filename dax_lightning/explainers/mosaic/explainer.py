@@ -83,7 +83,7 @@ class MosaicDax(SegmentExplainer):
         q: int = 1000,
         targets: MosaicTargets = "profile",
         averaged: int | None = None,
-        parts: float = 0.2,
+        parts: float = 0.3,
         last: float = 0.1,
         min_fidelity: float = 0.1,
         seed: int = 0,

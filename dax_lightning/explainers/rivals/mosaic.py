@@ -1,6 +1,6 @@
 """RISE, LIME and a ridge on the target's own answers, on DAX-Mosaic's copies.
 
-They take the student's place. With ``targets=profile``, ``averaged=None``, ``parts=0.2`` and ``last=0.1`` all else is
+They take the student's place. With ``targets=profile``, ``averaged=None``, ``parts=0.3`` and ``last=0.1`` all else is
 DAX-Mosaic's, so that a comparison tells methods apart and not perturbations.
 """
 
