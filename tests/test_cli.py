@@ -701,6 +701,16 @@ def test_from_a_shell_an_error_is_one_line_and_code_2(tmp_path):
     assert re.fullmatch(r"error: input none.jpg does not exist: give an image file.*\n", done.stderr)
 
 
+def test_rubbish_is_collected_while_the_model_answers(photo, tmp_path, monkeypatch):
+    """While all is imported it is not, which saves time."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    (tmp_path / "collected.py").write_text(
+        "import gc\nfrom tests.functions import quarters\n\ndef answer(rows):\n    assert gc.isenabled()\n    return quarters(rows)\n"
+    )
+    done = shell(photo, *BOX, *SMALL, "black_box.function=collected.answer", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_from_a_shell_in_another_folder(photo, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     done = shell(photo, *BOX, *SMALL, cwd=tmp_path)
