@@ -13,38 +13,37 @@ from matplotlib.figure import Figure
 from benchmarks.beside import write
 from benchmarks.common import make_task
 from benchmarks.gallery import coloured
-from dax_lightning.explainers.mosaic.average import averaged
+from dax_lightning.explainers.base import seed_of
+from dax_lightning.explainers.mosaic import MosaicDax
 from dax_lightning.explainers.mosaic.last_copies import against
 from dax_lightning.explainers.mosaic.region import region_of
-from dax_lightning.explainers.mosaic.ridge import Ridge
-from dax_lightning.explainers.mosaic.signal import signal
 from dax_lightning.game.base import ask, game_of
-from dax_lightning.game.subsets import MIXED
 from dax_lightning.plots.canvas import GREY, NAMED, axes_at, show, style
 from dax_lightning.plots.maps import photograph
-from dax_lightning.segment.mosaic import Mosaic
 
 SIDE, GAP, TOP = 1.9, 0.08, 0.3  # inches
-Q, LAST = 1000, 100
+Q = 1000
 _BRIGHTEST = 0.99  # of a map's values: the student's own has few that are far larger than the others
 
 
 def main(picture: str) -> None:
     task = make_task("black_box.crop=squash")
-    case, box, generator = task[0], task.black_box, torch.Generator().manual_seed(0)
-    mosaic = Mosaic()
-    levels = mosaic(case.x)
-    outlined, game = mosaic.outlined(case.x, levels), game_of(box, case.x, levels, MIXED)
-    answers = ask(game, MIXED, case.target, Q - LAST, generator, classes=True)
-    said, student = signal(answers, "log_odds"), Ridge(answers.kept, levels, answers.weight)
-    raw = student.fit(said.own if said.profile is None else said.profile).saliency
-    smooth = averaged(raw, outlined, 2)
+    case, box = task[0], task.black_box
+    dax, generator = MosaicDax(box, q=Q), torch.Generator().manual_seed(seed_of(0, case.x))
+    levels, outlined = dax._partitions(case.x, None)
+    game = game_of(box, case.x, levels, dax.perturber)
+    answers = ask(game, dax.perturber, case.target, dax.first, generator, classes=True)
+    learned = dax._imitate(answers, levels)
+    smooth = dax._average(learned, outlined)
     region = region_of(smooth)
-    less = against(game, MIXED, case.target, LAST, region, outlined, "log_odds", generator)
+    less = against(game, dax.perturber, case.target, Q - dax.first, region, outlined, dax.space, generator)
+    made = dax.explain_case(case)
+    if not (torch.equal(made.saliency, smooth + less) and torch.equal(made.region, region)):
+        raise SystemExit("these are not the steps of DAX-Mosaic any more")
     copies, seen = [photograph(each)[::2, ::2] for each in game.copies(answers.kept[1:5])], photograph(case.x)
     panels = {
         "1 ask: four of 900 copies": np.concatenate([np.concatenate(copies[:2], 1), np.concatenate(copies[2:], 1)]),
-        "2 imitate: one ridge": coloured(raw, _BRIGHTEST),
+        "2 imitate: one ridge": coloured(learned.whole.saliency, _BRIGHTEST),
         "3 average": coloured(smooth, _BRIGHTEST),
         "4 name: the region": np.where(region.numpy()[..., None], seen, 0.88 + 0.1 * seen.mean(2, keepdims=True)),
         "5 doubt: speaks against": coloured(less, _BRIGHTEST),

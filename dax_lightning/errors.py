@@ -1,6 +1,8 @@
 """The errors a user can mend: one line that says what was wanted, what came and what to do."""
 
 import operator
+from math import inf, isfinite
+from numbers import Real
 from typing import Any
 
 
@@ -96,3 +98,24 @@ def whole(setting: str, value: Any) -> int:
         return operator.index(value)
     except TypeError as error:
         raise InputError(f"{setting}={value!r} is a {type(value).__name__}, wanted a whole number") from error
+
+
+def check_number(
+    setting: str, value: Any, *, least: int | float = -inf, above: int | float = -inf, most: int | float = inf
+) -> None:
+    """Refuse what is not a finite number, at least ``least``, above ``above`` and at most ``most``.
+
+    Raises:
+        InputError: it is none.
+
+    Example:
+        >>> check_number("ratio", 2, least=0, most=1)
+        Traceback (most recent call last):
+            ...
+        dax_lightning.errors.InputError: ratio=2; wanted a number at least 0 and at most 1
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
+    if not number or value < least or value <= above or value > most:
+        limits = (("at least", least), ("above", above), ("at most", most))
+        wanted = " and ".join(f"{word} {limit}" for word, limit in limits if isfinite(limit))
+        raise InputError(f"{setting}={value!r}; wanted a number {wanted}".rstrip())

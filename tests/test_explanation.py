@@ -210,3 +210,4 @@ def test_the_region_that_a_method_names_is_saved_kept_and_shown(tmp_path):
     assert IoURegion()(Case("a", x, 0, ~named), made) == 0
     assert IoURegion()(Case("a", x, 0, ~named), replace(made, region=~named)) == 1
     assert IoURegion()(Case("a", x, 0, named), replace(made, region=None)) == 1  # above mean + 1 std
+    assert IoURegion()(Case("a", x, 0, named), replace(made, region=torch.ones_like(named))) == 0.25

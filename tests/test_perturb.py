@@ -147,7 +147,9 @@ def test_copies_are_streamed():
         ({"kept_share": 1.0}, "kept_share=1.0: it is a chance"),
         ({"kept_share": 0.6, "kept_share_max": 0.5}, "kept_share_max=0.5"),
         ({"blur_sigma": 0.0}, "blur_sigma=0.0"),
+        ({"blur_sigma": float("inf")}, "blur_sigma=inf"),
         ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": 2.5}, "batch_size=2.5"),
     ],
 )
 def test_bad_settings(settings, message):

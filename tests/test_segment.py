@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 from skimage import data, transform
 
-from dax_lightning.errors import InputError
-from dax_lightning.segment.base import Segmenter, check_count, check_number
+from dax_lightning.errors import InputError, check_number
+from dax_lightning.segment.base import Segmenter, check_count
 from dax_lightning.segment.cache import cache_folder, whole_file
 from dax_lightning.segment.file import FromFile
 from dax_lightning.segment.grid import Grid
@@ -238,7 +238,7 @@ def test_a_count_is_a_whole_number(value):
 @pytest.mark.parametrize("value", [True, None, "much", float("nan"), float("inf"), -0.1])
 def test_a_number_is_finite_and_in_its_range(value):
     with pytest.raises(InputError, match=f"segmenter.ratio={value!r}; wanted a number at least 0"):
-        check_number("ratio", value, least=0)
+        check_number("segmenter.ratio", value, least=0)
 
 
 def test_checks_take_what_is_right():

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, check_number, whole
 from dax_lightning.game.fill import Fill, check_fill
 
 Weight = Literal["lime", "uniform"]
@@ -59,9 +59,8 @@ class Perturber:
             raise InputError(f"perturber.kept_share={self.kept_share}: it is a chance between 0 and 1, both left out; try 0.5")
         if self.kept_share_max is not None and not self.kept_share <= self.kept_share_max <= 1:
             raise InputError(f"perturber.kept_share_max={self.kept_share_max}: wanted between kept_share={self.kept_share} and 1")
-        if not self.blur_sigma > 0:
-            raise InputError(f"perturber.blur_sigma={self.blur_sigma}: it must be positive; try 0.05")
-        if self.batch_size < 1:
+        check_number("perturber.blur_sigma", self.blur_sigma, above=0)
+        if whole("perturber.batch_size", self.batch_size) < 1:
             raise InputError(f"perturber.batch_size={self.batch_size}: it must be at least 1")
 
     def draw(self, n: int, level: Int[Tensor, " j"], generator: torch.Generator) -> Bool[Tensor, "n j"]:

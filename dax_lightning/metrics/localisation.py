@@ -31,9 +31,12 @@ def iou(
         0.5
     """
     saliency, truth = _counted(saliency.double(), truth, ignore)  # single precision puts a flat map's mean beside its value
-    above = saliency > saliency.mean() + k * saliency.std(correction=0)
-    union = (above | truth).sum().item()
-    return (above & truth).sum().item() / union if union else 0.0
+    return _overlap(saliency > saliency.mean() + k * saliency.std(correction=0), truth)
+
+
+def _overlap(named: Bool[Tensor, " n"], truth: Bool[Tensor, " n"]) -> float:
+    union = (named | truth).sum().item()
+    return (named & truth).sum().item() / union if union else 0.0
 
 
 def iou_best(
@@ -210,8 +213,9 @@ class IoURegion(Metric):
     needs_truth: ClassVar[bool] = True
 
     def _measure(self, case: Case, explanation: Explanation, explainer: Explainer | None) -> float:
-        named, k = (explanation.saliency, 1.0) if explanation.region is None else (explanation.region.float(), 0.0)
-        return iou(named, _truth(case), case.ignore, k)
+        if explanation.region is None:
+            return iou(explanation.saliency, _truth(case), case.ignore)
+        return _overlap(*_counted(explanation.region, _truth(case), case.ignore))
 
 
 @dataclass(frozen=True)

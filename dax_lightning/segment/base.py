@@ -5,12 +5,10 @@ Every segmenter gives a partition: an integer map of the input's space, ids 0 to
 
 import hashlib
 from abc import ABC, abstractmethod
-from math import inf, isfinite
 from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, final
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -120,19 +118,6 @@ def check_count(key: str, value: Any, least: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise InputError(f"segmenter.{key}={value!r}; wanted a whole number of at least {least}")
-
-
-def check_number(key: str, value: Any, least: Number = -inf, above: Number = -inf, most: Number = inf) -> None:
-    """Raise InputError unless ``value`` is a finite number, at least ``least``, above ``above`` and at most ``most``.
-
-    Example:
-        >>> check_number("ratio", 0.5, least=0, most=1)
-    """
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool) and isfinite(value)
-    if not number or value < least or value <= above or value > most:
-        limits = (("at least", least), ("above", above), ("at most", most))
-        wanted = " and ".join(f"{word} {limit}" for word, limit in limits if isfinite(limit))
-        raise InputError(f"segmenter.{key}={value!r}; wanted a number {wanted}")
 
 
 def _check_input(x: Tensor, axes: int | None, name: str) -> None:

@@ -13,7 +13,8 @@ from scipy.cluster.vq import kmeans2, vq
 from skimage import color, filters, segmentation
 from torch import Tensor
 
-from dax_lightning.segment.base import Number, Segmenter, check_count, check_number
+from dax_lightning.errors import check_number
+from dax_lightning.segment.base import Number, Segmenter, check_count
 
 _ALONE = Lock()  # warnings are filtered for all threads at once
 _CLUSTERED = 2**14  # most pixels that clusters of colours are fitted to
@@ -48,9 +49,9 @@ class Quickshift(Segmenter):
     remedy: ClassVar[str] = "Grid() (segmenter=grid on the command line), or a smaller max_dist or kernel_size"
 
     def __post_init__(self) -> None:
-        check_number("kernel_size", self.kernel_size, least=1)
-        check_number("max_dist", self.max_dist, above=0)
-        check_number("ratio", self.ratio, least=0, most=1)
+        check_number("segmenter.kernel_size", self.kernel_size, least=1)
+        check_number("segmenter.max_dist", self.max_dist, above=0)
+        check_number("segmenter.ratio", self.ratio, least=0, most=1)
 
     def _segment(self, x: Float[Tensor, "c h w"]) -> Int[Tensor, "h w"]:
         settings: dict[str, Any] = {"kernel_size": self.kernel_size, "max_dist": self.max_dist, "ratio": self.ratio}
@@ -85,8 +86,8 @@ class Slic(Segmenter):
 
     def __post_init__(self) -> None:
         check_count("n_segments", self.n_segments, least=2)
-        check_number("compactness", self.compactness, above=0)
-        check_number("sigma", self.sigma, least=0)
+        check_number("segmenter.compactness", self.compactness, above=0)
+        check_number("segmenter.sigma", self.sigma, least=0)
 
     def _segment(self, x: Float[Tensor, "c h w"]) -> Int[Tensor, "h w"]:
         settings: dict[str, Any] = {"n_segments": self.n_segments, "compactness": self.compactness, "sigma": self.sigma}
@@ -120,8 +121,8 @@ class Felzenszwalb(Segmenter):
     remedy: ClassVar[str] = "Grid() (segmenter=grid on the command line), or a smaller scale or min_size"
 
     def __post_init__(self) -> None:
-        check_number("scale", self.scale, above=0)
-        check_number("sigma", self.sigma, least=0)
+        check_number("segmenter.scale", self.scale, above=0)
+        check_number("segmenter.sigma", self.sigma, least=0)
         check_count("min_size", self.min_size, least=1)
 
     def _segment(self, x: Float[Tensor, "c h w"]) -> Int[Tensor, "h w"]:
@@ -157,7 +158,7 @@ class ColourClusters(Segmenter):
 
     def __post_init__(self) -> None:
         check_count("n_clusters", self.n_clusters, least=2)
-        check_number("sigma", self.sigma, least=0)
+        check_number("segmenter.sigma", self.sigma, least=0)
 
     def _segment(self, x: Float[Tensor, "c h w"]) -> Int[Tensor, "h w"]:
         lab = color.rgb2lab(rgb8(x)).astype(np.float32)

@@ -20,10 +20,10 @@ from skimage import measure
 from torch import Tensor
 
 from dax_lightning.device import pick_device
-from dax_lightning.errors import InputError, remedy
+from dax_lightning.errors import InputError, check_number, remedy
 from dax_lightning.files import check_archive
 from dax_lightning.progress import bar
-from dax_lightning.segment.base import Segmenter, check_count, check_number
+from dax_lightning.segment.base import Segmenter, check_count
 from dax_lightning.segment.cache import cache_folder
 from dax_lightning.segment.image import rgb8
 
@@ -122,8 +122,8 @@ class Sam(Segmenter):
                 f"segmenter.checkpoint must name a file such as {CHECKPOINTS[self.model_type][0]}"
             )
         check_count("points_per_side", self.points_per_side, least=1)
-        check_number("pred_iou_thresh", self.pred_iou_thresh, least=0, most=1)
-        check_number("stability_score_thresh", self.stability_score_thresh, least=0, most=1)
+        check_number("segmenter.pred_iou_thresh", self.pred_iou_thresh, least=0, most=1)
+        check_number("segmenter.stability_score_thresh", self.stability_score_thresh, least=0, most=1)
         check_count("min_size", self.min_size, least=1)
         pick_device(self.device)
         _segment_anything()

@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 from scipy.ndimage import uniform_filter1d
 from torch import Tensor
 
-from dax_lightning.errors import InputError, remedy
+from dax_lightning.errors import InputError, check_number, remedy
 from dax_lightning.inputs.base import Input
-from dax_lightning.segment.base import Segmenter, check_count, check_number
+from dax_lightning.segment.base import Segmenter, check_count
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Time(Segmenter):
     def __post_init__(self) -> None:
         if self.pieces is not None:
             check_count("pieces", self.pieces, least=2)
-        check_seconds("seconds", self.seconds)
+        check_number("segmenter.seconds", self.seconds, above=0)
 
     def on(self, kind: Input) -> "Time":
         """See :class:`Segmenter`."""
@@ -79,7 +79,7 @@ class Tiles(Segmenter):
     step: float | None = None
 
     def __post_init__(self) -> None:
-        check_seconds("seconds", self.seconds)
+        check_number("segmenter.seconds", self.seconds, above=0)
         check_count("bands", self.bands, least=1)
 
     def on(self, kind: Input) -> "Tiles":
@@ -121,7 +121,7 @@ class Onsets(Segmenter):
 
     def __post_init__(self) -> None:
         check_count("pieces", self.pieces, least=2)
-        check_seconds("shortest", self.shortest)
+        check_number("segmenter.shortest", self.shortest, above=0)
 
     def on(self, kind: Input) -> "Onsets":
         """See :class:`Segmenter`."""
@@ -157,10 +157,3 @@ def places(seconds: float, step: float | None) -> int:
             "Grid() (segmenter=grid on the command line)"
         )
     return max(1, round(seconds / step))
-
-
-def check_seconds(name: str, seconds: float) -> None:
-    """Raise an InputError unless it is a time over 0."""
-    check_number(name, seconds, least=0)
-    if seconds == 0:
-        raise InputError(f"segmenter.{name}=0: wanted seconds over 0; try 0.2")

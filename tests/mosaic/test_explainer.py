@@ -100,6 +100,13 @@ def test_zero_is_neutral_and_a_value_is_what_a_place_adds(scale):
     assert means == pytest.approx([4 * scale, 0, -2 * scale], abs=0.1)
     assert made.region is not None
     assert torch.equal(made.region.all(0), columns < 8)
+    whole = MosaicDax(box, mosaic, ZEROS, q=300).explain(torch.ones(3, 32, 32), 0)  # with the profile, all averages, last copies
+    assert whole.notes["profile"] is not None
+    left, middle, right = (
+        whole.saliency[:, part].mean().item() for part in (columns < 8, (columns >= 8) & (columns < 24), columns >= 24)
+    )
+    assert abs(middle) < 0.05 * left
+    assert right < -0.2 * left
 
 
 def test_all_who_explain_a_mosaic_ask_the_same_but_for_the_last_tenth(noisy_image):
@@ -141,6 +148,10 @@ def test_a_student_that_learned_nothing_is_told(noisy_image):
     ("name", "value"),
     [
         ("averaged", -1),
+        ("averaged", 1.5),
+        ("averaged", True),
+        ("min_fidelity", float("nan")),
+        ("last", "x"),
         ("parts", -1.0),
         ("parts", float("nan")),
         ("parts", float("inf")),
@@ -151,7 +162,7 @@ def test_a_student_that_learned_nothing_is_told(noisy_image):
 )
 def test_a_bad_setting_is_named(name, value):
     for kind in KINDS:
-        with pytest.raises(InputError, match=f"{name}={value}"):
+        with untyped(), pytest.raises(InputError, match=f"{name}={value!r}"):
             kind(QuarterBox(), **{name: value})
 
 

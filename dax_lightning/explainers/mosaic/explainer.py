@@ -1,6 +1,5 @@
 """DAX-Mosaic: copies of many partitions, a student that imitates the answers to them, and the region that its map names."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, check_number, whole
 from dax_lightning.explainers.base import Found
 from dax_lightning.explainers.mosaic.average import averaged
 from dax_lightning.explainers.mosaic.last_copies import ENOUGH, against
@@ -91,11 +90,12 @@ class MosaicDax(SegmentExplainer):
         self.mosaic = mosaic_on(mosaic, black_box.input)
         super().__init__(black_box, self.mosaic.all[0], perturber or MIXED, q, seed)
         check_space(targets, "profile")
-        self.averaged = 1 + (black_box.input.kind == "image") if averaged is None else averaged
-        if self.averaged < 0 or not 0 <= parts < math.inf:
-            raise InputError(f"explainer.averaged={averaged}, parts={parts}: wanted how often and how much, both 0 or more")
-        if not 0 <= last <= 0.5:
-            raise InputError(f"explainer.last={last}: wanted a share of the copies in [0, 0.5]")
+        self.averaged = 1 + (black_box.input.kind == "image") if averaged is None else whole("explainer.averaged", averaged)
+        if self.averaged < 0:
+            raise InputError(f"explainer.averaged={averaged}: wanted how often, 0 or more")
+        check_number("explainer.parts", parts, least=0)
+        check_number("explainer.last", last, least=0, most=0.5)
+        check_number("explainer.min_fidelity", min_fidelity)
         self.targets: MosaicTargets = targets
         self.space: TargetSpace = "log_odds" if targets == "profile" else targets
         self.parts, self.last, self.min_fidelity = parts, last, min_fidelity
