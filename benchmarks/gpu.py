@@ -9,7 +9,6 @@ Run: python -m benchmarks.gpu [--small]
 import argparse
 import statistics
 import time
-from dataclasses import replace
 
 import timm
 import torch
@@ -17,7 +16,6 @@ import torch
 from benchmarks.common import bare_seconds
 from dax_lightning.black_box import BlackBox, from_torch, lite0
 from dax_lightning.explainers.mosaic import MosaicDax
-from dax_lightning.game.subsets import MIXED
 from dax_lightning.tasks import Photo
 from dax_lightning.types import Case
 
@@ -40,7 +38,7 @@ def one(box: BlackBox, case: Case, q: int, rounds: int) -> tuple[float, float, f
     bare, whole, outside = [], [], []
     for _ in range(rounds):
         bare.append(q / bare_seconds(box, case, q))
-        made = _dax(box, q).explain(case.x, case.target)
+        made = MosaicDax(box, q=q).explain(case.x, case.target)
         whole.append(made.seconds)
         outside.append(1 - made.seconds_black_box / made.seconds)
     return statistics.median(bare), statistics.median(whole), statistics.median(outside)
@@ -48,18 +46,13 @@ def one(box: BlackBox, case: Case, q: int, rounds: int) -> tuple[float, float, f
 
 def many(box: BlackBox, case: Case, q: int, k: int) -> tuple[float, float]:
     """Seconds for k photographs one by one, and side by side."""
-    inputs, explainer = [case.x.roll(8 * place, 2) for place in range(k)], _dax(box, q)
+    inputs, explainer = [case.x.roll(8 * place, 2) for place in range(k)], MosaicDax(box, q=q)
     start = time.perf_counter()
     for x in inputs:
         explainer.explain(x, case.target)
     middle = time.perf_counter()
     explainer.explain_many(inputs, case.target, workers=4)
     return middle - start, time.perf_counter() - middle
-
-
-def _dax(box: BlackBox, q: int) -> MosaicDax:
-    """One that hands over as many copies at a time as bare forwards get."""
-    return MosaicDax(box, perturber=replace(MIXED, batch_size=box.batch_size), q=q)
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ def scene(height, width, count=7, seed=0):
 def module_of(black_box=None, q=60, seed=0, x=None, **settings):
     size = (black_box := black_box or QuarterBox()).input.shape[-1] or 32
     x = torch.rand(3, size, size, generator=generator(9)) if x is None else x
-    perturber = settings.pop("perturber", Perturber(fill="zeros", batch_size=16))
+    perturber = settings.pop("perturber", Perturber(fill="zeros"))
     game = game_of(black_box, x, Grid(4, 4)(x), perturber)
     return PerturbationDataModule(game, perturber, target=0, q=q, generator=generator(seed), serving=Serving(**settings))
 
@@ -249,9 +249,9 @@ def test_only_kept_rows_and_answers_are_stored():
     assert large[1] < 400 * 3 * 32 * 32 / 10
 
 
-def test_black_box_never_gets_more_rows_at_once_than_the_perturber_makes():
+def test_the_black_box_never_gets_more_rows_at_once_than_it_takes():
     calls = []
-    box = from_function(lambda rows: calls.append(len(rows)) or QuarterBox()(rows), size=(32, 32))
+    box = from_function(lambda rows: calls.append(len(rows)) or QuarterBox()(rows), size=(32, 32), batch_size=16)
     module_of(box, q=50).setup()
     assert calls == [16, 16, 16, 2]
 

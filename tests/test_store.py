@@ -77,10 +77,10 @@ def test_a_second_process_asks_nothing_and_gets_the_same_map(tmp_path, x):
 def test_a_larger_q_continues_a_smaller_one(tmp_path, x):
     box = boxed(Spy())
     box.keep(Store(tmp_path))
-    small = lime(box, perturber=Perturber(fill="zeros", batch_size=32), q=50).explain(x, 0)
-    large = lime(box, perturber=Perturber(fill="zeros", batch_size=32), q=100).explain(x, 0)
+    small = lime(box, perturber=Perturber(fill="zeros"), q=50).explain(x, 0)
+    large = lime(box, perturber=Perturber(fill="zeros"), q=100).explain(x, 0)
     assert (small.asked, large.asked) == (50, 50)
-    alone = lime(boxed(quarters), perturber=Perturber(fill="zeros", batch_size=32), q=100).explain(x, 0)
+    alone = lime(boxed(quarters), perturber=Perturber(fill="zeros"), q=100).explain(x, 0)
     assert torch.allclose(large.saliency, alone.saliency, atol=1e-5)
 
 

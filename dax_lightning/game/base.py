@@ -52,7 +52,6 @@ class Game:
         x: (c, *space), the input.
         segments: its partition, ids 0 to j - 1; or a stack (p, *space) of partitions that share no id.
         removed: (c, *space), what the input looks like with every segment removed, see :func:`~dax_lightning.game.fill.filled`.
-        batch_size: copies in memory at once.
 
     Attributes:
         players: how many segments there are.
@@ -74,9 +73,8 @@ class Game:
         x: Float[Tensor, "c *space"],
         segments: Int[Tensor, "*levels"],
         removed: Float[Tensor, "c *space"],
-        batch_size: int = 32,
     ):
-        self.black_box, self.x, self.segments, self.removed, self.batch_size = black_box, x, segments, removed, batch_size
+        self.black_box, self.x, self.segments, self.removed = black_box, x, segments, removed
         self.level = level_of(segments, x)
         self.players = len(self.level)
         self.whole = self.level == 0
@@ -102,8 +100,8 @@ class Game:
         """
         table = torch.empty(0, int(only is not None))
         with bar(len(kept), "queries", progress) as done:
-            for start in range(0, len(kept), self.batch_size):
-                rows = kept[start : start + self.batch_size]
+            for start in range(0, len(kept), self.black_box.batch_size):
+                rows = kept[start : start + self.black_box.batch_size]
                 try:
                     answers = self.black_box(self.copies(rows))
                 except OutOfTime:
@@ -134,7 +132,7 @@ def game_of(black_box: BlackBox, x: Float[Tensor, "c *space"], segments: Int[Ten
         1024
     """
     removed = removed_of(black_box.input, x, segments, perturber.fill, perturber.blur_sigma)
-    return Game(black_box, x, segments, removed, perturber.batch_size)
+    return Game(black_box, x, segments, removed)
 
 
 def removed_of(

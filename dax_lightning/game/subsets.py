@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dax_lightning.errors import InputError, check_number, whole
+from dax_lightning.errors import InputError, check_number
 from dax_lightning.game.fill import Fill, check_fill
 
 Weight = Literal["lime", "uniform"]
+_DRAWN = 64  # copies at a time: whole pairs, and little memory for random numbers
 
 ONE_SEGMENT = (
     "the input is one single segment, nothing can be removed: choose a finer segmenter, such as Grid() (segmenter=grid on the "
@@ -34,7 +35,6 @@ class Perturber:
         pairs: every second copy keeps what the one before it lost, of the same partition; the second copy of all is drawn alone.
         weight: ``lime``: LIME's kernel, see :func:`closeness`; ``uniform``: 1 for every copy.
         blur_sigma: standard deviation of the Gaussian blur, as a share of the shorter side.
-        batch_size: copies in memory at once.
 
     Example:
         >>> one_partition = torch.zeros(16, dtype=torch.long)
@@ -49,7 +49,6 @@ class Perturber:
     pairs: bool = False
     weight: Weight = "lime"
     blur_sigma: float = 0.05
-    batch_size: int = 32
 
     def __post_init__(self) -> None:
         check_fill("perturber.fill", self.fill)
@@ -60,8 +59,6 @@ class Perturber:
         if self.kept_share_max is not None and not self.kept_share <= self.kept_share_max <= 1:
             raise InputError(f"perturber.kept_share_max={self.kept_share_max}: wanted between kept_share={self.kept_share} and 1")
         check_number("perturber.blur_sigma", self.blur_sigma, above=0)
-        if whole("perturber.batch_size", self.batch_size) < 1:
-            raise InputError(f"perturber.batch_size={self.batch_size}: it must be at least 1")
 
     def draw(self, n: int, level: Int[Tensor, " j"], generator: torch.Generator) -> Bool[Tensor, "n j"]:
         """The segments that ``n`` copies keep; the first copy is the input itself.
@@ -78,8 +75,7 @@ class Perturber:
             raise InputError(ONE_SEGMENT)
         if n < 1:
             raise InputError(f"q={n} copies asked for; wanted 1 or more")
-        some = 2 * self.batch_size  # at a time, whole pairs
-        kept = torch.cat([self.subsets(min(some, n - start), level, generator) for start in range(0, n, some)])
+        kept = torch.cat([self.subsets(min(_DRAWN, n - start), level, generator) for start in range(0, n, _DRAWN)])
         kept[0] = level == 0
         return kept
 

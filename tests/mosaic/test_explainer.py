@@ -112,9 +112,9 @@ def test_zero_is_neutral_and_a_value_is_what_a_place_adds(scale):
 def test_all_who_explain_a_mosaic_ask_the_same_but_for_the_last_tenth(noisy_image):
     box = QuarterBox()
     with box.bank():
-        made = [kind(box, FIXED, ZEROS, q=320).explain(noisy_image, 0) for kind in KINDS]
-    assert [one.queries for one in made] == [320] * 4
-    assert box.seen == 320 + 32  # the last tenth of DAX-Mosaic's are its own
+        made = [kind(box, FIXED, ZEROS, q=640).explain(noisy_image, 0) for kind in KINDS]
+    assert [one.queries for one in made] == [640] * 4
+    assert box.seen == 640 + 64  # the last tenth of DAX-Mosaic's are its own
     assert all(torch.equal(one.segments, Grid(4, 4)(noisy_image)) for one in made if one.segments is not None)
 
 

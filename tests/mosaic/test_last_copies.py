@@ -23,14 +23,14 @@ def test_a_share_of_the_copies_is_asked_about_last_if_these_are_thirty(q, last, 
 def test_the_last_copies_keep_the_region_and_blur_parts_of_the_rest(sigma, taken, noisy_image):
     rows = []
     box = box_of(lambda each: rows.append(each.clone()) or QuarterBox()(each))
-    perturber = Perturber(fill="zeros", blur_sigma=sigma, weight="uniform", batch_size=16)
+    perturber = Perturber(fill="zeros", blur_sigma=sigma, weight="uniform")
     made = MosaicDax(box, FIXED, perturber, q=100, last=0.4).explain(noisy_image, 0)
     region = MosaicDax(QuarterBox(), FIXED, perturber, q=60, last=0.0).explain(noisy_image, 0).region
     assert region is not None
     assert made.region is not None
     assert torch.equal(region, made.region)
     assert len(torch.cat(rows)) == made.queries == 100
-    assert max(map(len, rows)) == 16
+    assert max(map(len, rows)) == box.batch_size
     last = torch.cat(rows)[60:]
     filler = torch.where(region, noisy_image, filled(noisy_image, FIXED(noisy_image), taken, sigma))
     shown = (last == noisy_image).all(1)

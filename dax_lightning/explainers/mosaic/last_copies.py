@@ -54,7 +54,7 @@ def against(
         return torch.zeros(region.shape)
     kept = perturber.subsets(count, game.level, generator)
     seen = torch.where(rest, _blurred(game, perturber, rest), game.x)
-    blurred = Game(game.black_box, game.x, game.segments, seen, game.batch_size)
+    blurred = Game(game.black_box, game.x, game.segments, seen)
     answers = blurred(kept, enough=lambda _: False, only=target)[:, 0]  # all, unless time is over
     if len(answers) < count:
         game.black_box.stop(f"max_seconds is over after {len(answers)} of {count} last copies, which are not used")

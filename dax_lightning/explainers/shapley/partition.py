@@ -85,7 +85,7 @@ class PartitionShap(Explainer):
         self, x: Float[Tensor, "c h w"], target: int, generator: torch.Generator, segments: Int[Tensor, "h w"] | None
     ) -> Found:
         pixels = torch.arange(x[0].numel()).view(x.shape[1:])
-        perturber = Perturber(fill=self.fill, blur_sigma=self.blur_sigma, batch_size=self.batch_size)
+        perturber = Perturber(fill=self.fill, blur_sigma=self.blur_sigma)
         payoff = Payoff(game_of(self.black_box, x, pixels, perturber), target, self.targets)
         values = _owen(lambda kept: payoff(kept.reshape(len(kept), -1)), x.shape[1:], self.rows_needed(x), self.batch_size)
         return Found(torch.from_numpy(values).float(), payoff.score, notes={"base_value": payoff.empty})
