@@ -68,7 +68,7 @@ def test_the_map_is_made_of_its_steps_as_documented(answer, targets, weight, lea
     assert made.notes.get("profile") == (learned or None)
 
 
-def test_the_own_answer_is_learned_where_it_is_foretold_better(noisy_image):
+def test_the_own_answer_is_learned_where_it_is_predicted_better(noisy_image):
     """A class beside the target is noise, and all classes' profile with it."""
 
     def answer(rows):

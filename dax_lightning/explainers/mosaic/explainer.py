@@ -28,7 +28,7 @@ Student = Callable[[Float[Tensor, " n"]], Imitation]  # imitates any values that
 
 @dataclass(frozen=True)
 class Learned:
-    """What the student learned: of the whole object, by the profile if it is foretold better, and of the target's own answer."""
+    """What the student learned: of the whole object, by the profile if it is predicted better, and of the target's own answer."""
 
     whole: Imitation
     own: Imitation
@@ -36,16 +36,16 @@ class Learned:
 
 
 class MosaicDax(SegmentExplainer):
-    """DAX-Mosaic: a student imitates the answers to copies of many partitions, and what it lets through is the map.
+    """DAX-Mosaic: a student imitates the answers to copies of many partitions, and what it learned is the map.
 
     1. Each copy loses segments of one of several partitions (``mosaic``), and the black box answers it.
     2. The student is one ridge regression on all copies. It learns what all classes say of the target, or the target's own answer
-       where it foretells that better (:func:`~dax_lightning.explainers.mosaic.signal.signal`).
+       where it predicts that better (:func:`~dax_lightning.explainers.mosaic.signal.signal`).
     3. Its map is averaged within segments and outlines.
-    4. Places that count for at least three quarters of a typical one are the region.
+    4. The region is where the map reaches three quarters of its typical positive value.
     5. The last copies keep the region, and tell what beside it speaks against the target.
 
-    The map is in log-odds of the target. Its mean over a region, times the region's share of the input, is what the region adds.
+    The map is in log-odds of the target. Its mean over a region, times the region's share of the input, is about what it adds.
     0 is neutral, positive speaks for the target, negative against it. ``notes["fidelity"]`` is the student's R² on other copies.
 
     Args:

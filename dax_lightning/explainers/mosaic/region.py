@@ -6,15 +6,15 @@ from skimage import measure
 from torch import Tensor
 
 _OF_TYPICAL = 0.75  # of the typical place's value; 0.7 to 0.8 did as well on photographs
-_CRUMB = 0.1  # of the largest piece: what is smaller is left out
-_HOLE = 0.01  # of the input: what is smaller is filled
+_CRUMB = 0.1  # of the largest piece: what is smaller is left out, since a region is one thing or few
+_GAP = 0.01  # of the input: what is smaller is filled; gaps of 5 % must stay, as measured
 
 
 def region_of(saliency: Float[Tensor, "*space"], has_space: bool = True) -> Bool[Tensor, "*space"]:
     """The places that speak for the target at least three quarters as much as a typical place of those that do.
 
     What is typical is the mean of the positive values, weighted by themselves. So weak places beside an object hardly count, and
-    the region grows with the object. Pieces under a tenth of the largest are left out. Holes under a hundredth of the input are
+    the region grows with the object. Pieces under a tenth of the largest are left out. Gaps under a hundredth of the input are
     filled. Where no place is positive, none is named.
 
     Args:
@@ -33,8 +33,8 @@ def region_of(saliency: Float[Tensor, "*space"], has_space: bool = True) -> Bool
         return named
     pieces, sizes = _pieces(named)
     named = named & (sizes >= _CRUMB * sizes[1:].max())[pieces]
-    holes, sizes = _pieces(~named)
-    return named | ((sizes < _HOLE * named.numel())[holes] & ~named)
+    gaps, sizes = _pieces(~named)
+    return named | ((sizes < _GAP * named.numel())[gaps] & ~named)
 
 
 def _pieces(mask: Bool[Tensor, "*space"]) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-_PENALTIES = torch.logspace(-5, 1, 25, dtype=torch.float64)  # that are tried, in parts of the strongest direction's variance
+_PENALTIES = torch.logspace(-5, 1, 25, dtype=torch.float64)  # tried, from weak to strong, over the strongest direction's variance
 _NOTHING = 1e-5  # a direction with a smaller part of the strongest one's deviation is rounding
 
 
@@ -79,7 +79,7 @@ class Ridge:
             return Imitation(torch.zeros(self._places.shape), 0.0)
         seen = self._left.T @ answers
         shrunk = self._variance / (self._variance + _PENALTIES[:, None] * self._variance[0])
-        alone = self._share > 1 - 1e-9  # nothing foretells the only copy of a partition
+        alone = self._share > 1 - 1e-9  # nothing predicts the only copy of a partition
         left_out = (1 - self._share - shrunk @ (self._left**2).T).clamp_min(1e-9)
         wrong = (answers - shrunk * seen @ self._left.T) / left_out
         loss, best = wrong[:, ~alone].square().sum(1).min(0)

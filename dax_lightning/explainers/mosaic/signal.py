@@ -13,7 +13,7 @@ from dax_lightning.game.base import Answers, TargetSpace, in_space, log_odds
 MosaicTargets = Literal["profile", "log_odds", "probability"]
 _FAINT = 1e-5  # a class that is less probable counts as this; measured, 1e-9 does about as well
 _TOGETHER = 2**18  # log-probabilities that are worked on at a time: 2 MB, for any number of copies and classes
-_WHOLE = 1e-2  # how far from 1 the sum of an answer's probabilities may be
+_WHOLE = 1e-2  # how far from 1 the sum of an answer's probabilities may be: half precision misses it by 1e-3
 _STILL = 1e-5  # a class whose log-probability varies less has not changed, but for rounding
 _ALIKE = 0.5  # the least correlation of a profile with the target's own answer: a quarter of their variance is shared
 
