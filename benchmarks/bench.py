@@ -207,6 +207,8 @@ def profile(engine: str, method: str, q: int) -> dict[str, float]:
     profiler.disable()
     found: Any = pstats.Stats(profiler)
     steps = STEPS[method]
+    if missing := set(steps) - {function for _, _, function in found.stats}:
+        raise SystemExit(f"error: {method} has no step {', '.join(sorted(missing))} any more: see STEPS")
     spent = dict.fromkeys(steps.values(), 0.0)
     for (_, _, function), (_, _, _, seconds, _) in found.stats.items():
         if function in steps:

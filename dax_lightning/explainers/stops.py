@@ -53,7 +53,7 @@ class Stop:
 
         Example:
             >>> import torch
-        >>> settled = Stop(when="converged").settled(lambda answers: answers)
+            >>> settled = Stop(when="converged").settled(lambda answers: answers)
             >>> [settled(torch.tensor(one)) for one in ([1.0, 2.0, 3.0], [1.0, 5.0, 9.0], [0.0, 1.0, 2.0])]
             [False, False, True]
         """

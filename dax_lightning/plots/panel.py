@@ -1,4 +1,4 @@
-"""One explanation as one picture: input, map, overlay, and what is left when only the salient region is kept."""
+"""One explanation as one picture: input, map, overlay, and what is left when only the region is kept."""
 
 import math
 import textwrap
@@ -44,9 +44,9 @@ def draw_panel(
 ) -> Path:
     """Write a PNG of one explanation with its facts, whatever its kind of input.
 
-    With space, there are four pictures: input, map with its real values, overlay, salient region. The salient region is where
-    the map exceeds its mean + 1 standard deviation. Only the overlay is scaled, for display. Without space, there are words on a
-    coloured ground, or a bar for each feature. Warnings stand in a red banner above everything.
+    With space, there are four pictures: input, map with its real values, overlay, region: the one that the method names, else
+    where the map exceeds its mean + 1 standard deviation. Only the overlay is scaled, for display. Without space, there are words
+    on a coloured ground, or a bar for each feature. Warnings stand in a red banner above everything.
 
     Args:
         x: the input. Of images, 1 channel is grey, 3 are colour, else their mean is shown; values outside [0, 1] are scaled.
