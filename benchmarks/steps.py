@@ -37,8 +37,7 @@ def main(picture: str) -> None:
     smooth = dax._average(learned, outlined)
     region = region_of(smooth)
     less = against(game, dax.perturber, case.target, Q - dax.first, region, outlined, dax.space, generator)
-    made = dax.explain_case(case)
-    if not (torch.equal(made.saliency, smooth + less) and torch.equal(made.region, region)):
+    if not torch.equal(dax.explain_case(case).saliency, smooth + less):
         raise SystemExit("these are not the steps of DAX-Mosaic any more")
     copies, seen = [photograph(each)[::2, ::2] for each in game.copies(answers.kept[1:5])], photograph(case.x)
     panels = {

@@ -1,7 +1,7 @@
 """The errors a user can mend: one line that says what was wanted, what came and what to do."""
 
 import operator
-from math import inf, isfinite
+from math import inf, isfinite, nan
 from numbers import Real
 from typing import Any
 
@@ -114,8 +114,8 @@ def check_number(
             ...
         dax_lightning.errors.InputError: ratio=2; wanted a number at least 0 and at most 1
     """
-    number = isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
-    if not number or value < least or value <= above or value > most:
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else nan
+    if not isfinite(number) or number < least or number <= above or number > most:
         limits = (("at least", least), ("above", above), ("at most", most))
         wanted = " and ".join(f"{word} {limit}" for word, limit in limits if isfinite(limit))
         raise InputError(f"{setting}={value!r}; wanted a number {wanted}".rstrip())
