@@ -27,8 +27,11 @@ def main() -> None:
         (before, few), (_, many), (_, times) = (measured(method, *asked) for asked in ((FEW, 1), (MANY, 1), (FEW, TIMES)))
         (_, some), (_, sixteen) = (measured(method, FEW, count, "together") for count in (4, TOGETHER))
         grown = (before + many) / (before + few)
-        cells = [few, many, many / few, times, times / few, some, sixteen, sixteen / some, grown]
-        print(f"| `{method}` | {' | '.join(f'{cell:.0f}' if cell > 9 else f'{cell:.2f}' for cell in cells)} |", flush=True)
+        print(
+            f"| `{method}` | {few:.0f} | {many:.0f} | {many / few:.2f} | {times:.0f} | {times / few:.2f} "
+            f"| {some:.0f} | {sixteen:.0f} | {sixteen / some:.2f} | {grown:.2f} |",
+            flush=True,
+        )
 
 
 def measured(method: str, q: int, times: int, how: str = "in turn") -> tuple[float, float]:

@@ -32,8 +32,8 @@ SECTIONS = (  # title, what was asked, folders of each black box, metrics
     (
         "Pascal VOC, report half",
         "The photographs of `benchmarks/voc_report.txt` that the model gets right: 54 for each model. Settings were chosen on "
-        "others; [what was expected of this version](findings/parts_weight.md) was written down before. Fourteen earlier "
-        "versions [were looked at there](findings/report_half.md), and what was lost sent us back to the development half.",
+        "other photographs; [what was expected of this version](findings/parts_weight.md) was written down before. Fourteen "
+        "earlier versions [were looked at there](findings/report_half.md). Losses sent us back to the development half.",
         ("voc", "mosaic"),
         ("iou_region", "iou", "iou_best", "pointing", "relevance_rank"),
     ),

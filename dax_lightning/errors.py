@@ -112,10 +112,10 @@ def check_number(
         >>> check_number("ratio", 2, least=0, most=1)
         Traceback (most recent call last):
             ...
-        dax_lightning.errors.InputError: ratio=2; wanted a number at least 0 and at most 1
+        dax_lightning.errors.InputError: ratio=2; wanted a finite number at least 0 and at most 1
     """
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else nan
     if not isfinite(number) or number < least or number <= above or number > most:
         limits = (("at least", least), ("above", above), ("at most", most))
         wanted = " and ".join(f"{word} {limit}" for word, limit in limits if isfinite(limit))
-        raise InputError(f"{setting}={value!r}; wanted a number {wanted}".rstrip())
+        raise InputError(f"{setting}={value!r}; wanted a finite number {wanted}".rstrip())

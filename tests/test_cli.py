@@ -665,7 +665,7 @@ def test_an_experiment_resumes_in_its_folder(whole_run):
 def test_a_bad_job_leaves_the_others(run, photo):
     assert run("-m", photo, "explainer.parts=0.5,-1.0,0.1") == 2
     first, last = run.err.splitlines()
-    assert re.search(r"^error: explainer.parts=-1\.0; wanted a number at least 0$", first)
+    assert re.search(r"^error: explainer.parts=-1\.0; wanted a finite number at least 0$", first)
     assert last.startswith("job 1 failed: explainer.parts=")
     with (run.folder / "summary.csv").open(newline="", encoding="utf-8") as file:
         assert [(row["job"], row["status"] == "failed") for row in csv.DictReader(file)] == [("0", False), ("2", False)]

@@ -270,7 +270,7 @@ def test_sam_refuses_a_wrong_input_before_it_loads_anything():
         ({"url": "http:///file"}, "wanted an address"),
         ({"sha256": "01ec64"}, "segmenter.download.sha256='01ec64'; wanted 64 hexadecimal digits"),
         ({"points_per_side": 0}, "segmenter.points_per_side=0; wanted a whole number"),
-        ({"pred_iou_thresh": 1.1}, "segmenter.pred_iou_thresh=1.1; wanted a number at least 0 and at most 1"),
+        ({"pred_iou_thresh": 1.1}, "segmenter.pred_iou_thresh=1.1; wanted a finite number at least 0 and at most 1"),
         ({"stability_score_thresh": -0.1}, "segmenter.stability_score_thresh=-0.1"),
         ({"min_size": 0}, "segmenter.min_size=0"),
         ({"device": "gpu"}, "device='gpu': wanted cpu, cuda"),

@@ -208,10 +208,10 @@ def test_grid_too_fine_for_the_input_says_what_fits():
 @pytest.mark.parametrize(
     ("make", "settings", "message"),
     [
-        (Quickshift, {"kernel_size": 0.5}, "segmenter.kernel_size=0.5; wanted a number at least 1"),
-        (Quickshift, {"max_dist": 0}, "segmenter.max_dist=0; wanted a number above 0"),
+        (Quickshift, {"kernel_size": 0.5}, "segmenter.kernel_size=0.5; wanted a finite number at least 1"),
+        (Quickshift, {"max_dist": 0}, "segmenter.max_dist=0; wanted a finite number above 0"),
         (Quickshift, {"max_dist": float("nan")}, "segmenter.max_dist=nan"),
-        (Quickshift, {"ratio": 1.5}, "segmenter.ratio=1.5; wanted a number at least 0 and at most 1"),
+        (Quickshift, {"ratio": 1.5}, "segmenter.ratio=1.5; wanted a finite number at least 0 and at most 1"),
         (Slic, {"n_segments": 1}, "segmenter.n_segments=1; wanted a whole number of at least 2"),
         (Slic, {"compactness": 0}, "segmenter.compactness=0"),
         (Slic, {"sigma": -1}, "segmenter.sigma=-1"),
@@ -232,12 +232,12 @@ def test_a_wrong_setting_is_refused_at_construction(make, settings, message):
 @pytest.mark.parametrize("value", [10.0, True, None, "many", 1])
 def test_a_count_is_a_whole_number(value):
     with pytest.raises(InputError, match=f"segmenter.rows={value!r}; wanted a whole number of at least 2"):
-        check_count("rows", value, least=2)
+        check_count("segmenter.rows", value, least=2)
 
 
 @pytest.mark.parametrize("value", [True, None, "much", float("nan"), float("inf"), -0.1])
 def test_a_number_is_finite_and_in_its_range(value):
-    with pytest.raises(InputError, match=f"segmenter.ratio={value!r}; wanted a number at least 0"):
+    with pytest.raises(InputError, match=f"segmenter.ratio={value!r}; wanted a finite number at least 0"):
         check_number("segmenter.ratio", value, least=0)
 
 

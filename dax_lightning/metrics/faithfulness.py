@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dax_lightning.black_box import BlackBox
-from dax_lightning.errors import InputError
+from dax_lightning.errors import InputError, check_number
 from dax_lightning.explainers.base import Explainer
 from dax_lightning.game.base import removed_of
 from dax_lightning.metrics.base import Curve, Measured, Metric
@@ -208,5 +208,4 @@ def _check(steps: int, fill: str, blur_sigma: float) -> None:
         raise InputError(f"metric.steps={steps}: it must be at least 1")
     if fill not in get_args(Empty):
         raise InputError(f"metric.fill={fill}: choose one of {', '.join(get_args(Empty))}")
-    if not blur_sigma > 0:
-        raise InputError(f"metric.blur_sigma={blur_sigma}: it must be positive; try 0.05")
+    check_number("metric.blur_sigma", blur_sigma, above=0)

@@ -44,7 +44,7 @@ def draw_panel(
 ) -> Path:
     """Write a PNG of one explanation with its facts, whatever its kind of input.
 
-    With space, there are four pictures: input, map with its real values, overlay, region: the one that the method names, else
+    With space, there are four pictures: input, map with its real values, overlay, region. The region is the method's own, else
     where the map exceeds its mean + 1 standard deviation. Only the overlay is scaled, for display. Without space, there are words
     on a coloured ground, or a bar for each feature. Warnings stand in a red banner above everything.
 

@@ -86,6 +86,7 @@ def explain(cfg: Any, folder: Path) -> int:
         name: build(node, key, trust, _partial_=True) for name, (key, node) in nodes.items()
     }  # a typo costs no loading of weights
     black_box = kept_black_box(cfg.black_box, trust)
+    gc.enable()  # nearly all is imported now
     for line in black_box.remarks:
         print(line, flush=True)
     explainers = usable(partial, black_box, cfg.budget, _stop(cfg))
@@ -107,7 +108,6 @@ def explain(cfg: Any, folder: Path) -> int:
     }
     configs = {name: config_of(cfg, nodes[name][1]) for name in explainers}
     run = Benchmark(task, explainers, metrics, folder, logger, settings, configs, cfg.max_queries, cfg.shard)
-    gc.enable()
     run.run()
     if run.stopped:
         where = RUN.resume() if RUN.folder else f"hydra.sweep.dir={folder.parent}"  # this is another process than the command's

@@ -110,14 +110,14 @@ class Segmenter(ABC):
         return cache_folder(self.cache_dir) / "segments" / f"{key.hexdigest()}.npz"
 
 
-def check_count(key: str, value: Any, least: int) -> None:
+def check_count(setting: str, value: Any, least: int) -> None:
     """Raise InputError unless ``value`` is a whole number of at least ``least``.
 
     Example:
         >>> check_count("rows", 2, least=1)
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise InputError(f"segmenter.{key}={value!r}; wanted a whole number of at least {least}")
+        raise InputError(f"{setting}={value!r}; wanted a whole number of at least {least}")
 
 
 def _check_input(x: Tensor, axes: int | None, name: str) -> None:

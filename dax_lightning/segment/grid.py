@@ -31,8 +31,8 @@ class Grid(Segmenter):
     columns: int = 8
 
     def __post_init__(self) -> None:
-        check_count("rows", self.rows, least=1)
-        check_count("columns", self.columns, least=1)
+        check_count("segmenter.rows", self.rows, least=1)
+        check_count("segmenter.columns", self.columns, least=1)
         if self.rows * self.columns == 1:
             raise InputError(
                 "a grid of 1 x 1 is a single segment; at least 2 are needed: try rows=8, columns=8 "

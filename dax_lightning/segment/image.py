@@ -85,7 +85,7 @@ class Slic(Segmenter):
     remedy: ClassVar[str] = "Grid() (segmenter=grid on the command line), or a higher n_segments"
 
     def __post_init__(self) -> None:
-        check_count("n_segments", self.n_segments, least=2)
+        check_count("segmenter.n_segments", self.n_segments, least=2)
         check_number("segmenter.compactness", self.compactness, above=0)
         check_number("segmenter.sigma", self.sigma, least=0)
 
@@ -123,7 +123,7 @@ class Felzenszwalb(Segmenter):
     def __post_init__(self) -> None:
         check_number("segmenter.scale", self.scale, above=0)
         check_number("segmenter.sigma", self.sigma, least=0)
-        check_count("min_size", self.min_size, least=1)
+        check_count("segmenter.min_size", self.min_size, least=1)
 
     def _segment(self, x: Float[Tensor, "c h w"]) -> Int[Tensor, "h w"]:
         settings: dict[str, Any] = {"scale": self.scale, "sigma": self.sigma, "min_size": self.min_size}
@@ -157,7 +157,7 @@ class ColourClusters(Segmenter):
     sigma: Number = 1
 
     def __post_init__(self) -> None:
-        check_count("n_clusters", self.n_clusters, least=2)
+        check_count("segmenter.n_clusters", self.n_clusters, least=2)
         check_number("segmenter.sigma", self.sigma, least=0)
 
     def _segment(self, x: Float[Tensor, "c h w"]) -> Int[Tensor, "h w"]:

@@ -121,10 +121,10 @@ class Sam(Segmenter):
                 f"no SAM checkpoint at {self.checkpoint}; "
                 f"segmenter.checkpoint must name a file such as {CHECKPOINTS[self.model_type][0]}"
             )
-        check_count("points_per_side", self.points_per_side, least=1)
+        check_count("segmenter.points_per_side", self.points_per_side, least=1)
         check_number("segmenter.pred_iou_thresh", self.pred_iou_thresh, least=0, most=1)
         check_number("segmenter.stability_score_thresh", self.stability_score_thresh, least=0, most=1)
-        check_count("min_size", self.min_size, least=1)
+        check_count("segmenter.min_size", self.min_size, least=1)
         pick_device(self.device)
         _segment_anything()
 

@@ -39,7 +39,7 @@ class Time(Segmenter):
 
     def __post_init__(self) -> None:
         if self.pieces is not None:
-            check_count("pieces", self.pieces, least=2)
+            check_count("segmenter.pieces", self.pieces, least=2)
         check_number("segmenter.seconds", self.seconds, above=0)
 
     def on(self, kind: Input) -> "Time":
@@ -80,7 +80,7 @@ class Tiles(Segmenter):
 
     def __post_init__(self) -> None:
         check_number("segmenter.seconds", self.seconds, above=0)
-        check_count("bands", self.bands, least=1)
+        check_count("segmenter.bands", self.bands, least=1)
 
     def on(self, kind: Input) -> "Tiles":
         """See :class:`Segmenter`."""
@@ -120,7 +120,7 @@ class Onsets(Segmenter):
     remedy: ClassVar[str] = "Time() (segmenter=time on the command line)"
 
     def __post_init__(self) -> None:
-        check_count("pieces", self.pieces, least=2)
+        check_count("segmenter.pieces", self.pieces, least=2)
         check_number("segmenter.shortest", self.shortest, above=0)
 
     def on(self, kind: Input) -> "Onsets":

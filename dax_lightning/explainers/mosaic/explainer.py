@@ -45,8 +45,8 @@ class MosaicDax(SegmentExplainer):
     4. The region is where the map reaches three quarters of its typical positive value.
     5. The last copies keep the region, and tell what beside it speaks against the target.
 
-    The map is in log-odds of the target. Its mean over a region, times the region's share of the input, is about what it adds.
-    0 is neutral, positive speaks for the target, negative against it. ``notes["fidelity"]`` is the student's R² on other copies.
+    The map is in log-odds of the target. Its mean over a region, times the region's share of the input, is about what the region
+    adds. 0 is neutral, positive is for the target, negative against. ``notes["fidelity"]`` is the student's R² on other copies.
 
     Args:
         black_box: what is explained.

@@ -19,7 +19,7 @@ def region_of(saliency: Float[Tensor, "*space"], has_space: bool = True) -> Bool
 
     Args:
         saliency: positive where a place speaks for the target, any scale.
-        has_space: places have neighbours; without, there are no pieces and no holes.
+        has_space: places have neighbours; without, there are no pieces and no gaps.
 
     Example:
         >>> region_of(torch.tensor([[-1.0, 0.1, 0.9, 0.0, 1.0, 1.0, 0.2, -0.1]])).int().tolist()

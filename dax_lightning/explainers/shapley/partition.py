@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dax_lightning.black_box.base import BlackBox
-from dax_lightning.errors import InputError, whole
+from dax_lightning.errors import InputError, check_number, whole
 from dax_lightning.explainers.base import PLANES, Explainer, Found
 from dax_lightning.explainers.masking.base import ImageFill, check_fill
 from dax_lightning.explainers.shapley.base import Payoff
@@ -67,8 +67,9 @@ class PartitionShap(Explainer):
         check_space(targets)
         check_fill(fill)
         q, batch_size = whole("q", q), whole("explainer.batch_size", batch_size)
-        if q < 4 or batch_size < 2 or not blur_sigma > 0:
-            raise InputError(f"q={q} must be at least 4, batch_size={batch_size} at least 2, blur_sigma={blur_sigma} positive")
+        check_number("explainer.blur_sigma", blur_sigma, above=0)
+        if q < 4 or batch_size < 2:
+            raise InputError(f"q={q} must be at least 4, batch_size={batch_size} at least 2")
         self.fill: ImageFill = fill
         self.targets: TargetSpace = targets
         self.blur_sigma, self.q, self.batch_size = blur_sigma, q, batch_size
