@@ -2,7 +2,7 @@
 
 import operator
 from math import inf, isfinite, nan
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -98,6 +98,16 @@ def whole(setting: str, value: Any) -> int:
         return operator.index(value)
     except TypeError as error:
         raise InputError(f"{setting}={value!r} is a {type(value).__name__}, wanted a whole number") from error
+
+
+def check_count(setting: str, value: Any, least: int) -> None:
+    """Raise InputError unless ``value`` is a whole number of at least ``least``.
+
+    Example:
+        >>> check_count("rows", 2, least=1)
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise InputError(f"{setting}={value!r}; wanted a whole number of at least {least}")
 
 
 def check_number(

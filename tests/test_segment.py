@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 from skimage import data, transform
 
-from dax_lightning.errors import InputError, check_number
-from dax_lightning.segment.base import Segmenter, check_count
+from dax_lightning.errors import InputError, check_count, check_number
+from dax_lightning.segment.base import Segmenter
 from dax_lightning.segment.cache import cache_folder, whole_file
 from dax_lightning.segment.file import FromFile
 from dax_lightning.segment.grid import Grid

@@ -5,9 +5,8 @@ Every segmenter gives a partition: an integer map of the input's space, ids 0 to
 
 import hashlib
 from abc import ABC, abstractmethod
-from numbers import Integral
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
 from jaxtyping import Float, Int
@@ -108,16 +107,6 @@ class Segmenter(ABC):
         key = hashlib.sha256(f"{self._fingerprint()} {values.dtype} {tuple(values.shape)} ".encode())
         key.update(values.view(torch.uint8).numpy().tobytes())
         return cache_folder(self.cache_dir) / "segments" / f"{key.hexdigest()}.npz"
-
-
-def check_count(setting: str, value: Any, least: int) -> None:
-    """Raise InputError unless ``value`` is a whole number of at least ``least``.
-
-    Example:
-        >>> check_count("rows", 2, least=1)
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise InputError(f"{setting}={value!r}; wanted a whole number of at least {least}")
 
 
 def _check_input(x: Tensor, axes: int | None, name: str) -> None:

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dax_lightning.errors import InputError
-from dax_lightning.segment.base import Segmenter, check_count
+from dax_lightning.errors import InputError, check_count
+from dax_lightning.segment.base import Segmenter
 
 
 @dataclass(frozen=True)

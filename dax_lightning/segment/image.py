@@ -13,8 +13,8 @@ from scipy.cluster.vq import kmeans2, vq
 from skimage import color, filters, segmentation
 from torch import Tensor
 
-from dax_lightning.errors import check_number
-from dax_lightning.segment.base import Number, Segmenter, check_count
+from dax_lightning.errors import check_count, check_number
+from dax_lightning.segment.base import Number, Segmenter
 
 _ALONE = Lock()  # warnings are filtered for all threads at once
 _CLUSTERED = 2**14  # most pixels that clusters of colours are fitted to

@@ -20,10 +20,10 @@ from skimage import measure
 from torch import Tensor
 
 from dax_lightning.device import pick_device
-from dax_lightning.errors import InputError, check_number, remedy
+from dax_lightning.errors import InputError, check_count, check_number, remedy
 from dax_lightning.files import check_archive
 from dax_lightning.progress import bar
-from dax_lightning.segment.base import Segmenter, check_count
+from dax_lightning.segment.base import Segmenter
 from dax_lightning.segment.cache import cache_folder
 from dax_lightning.segment.image import rgb8
 

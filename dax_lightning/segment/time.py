@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 from scipy.ndimage import uniform_filter1d
 from torch import Tensor
 
-from dax_lightning.errors import InputError, check_number, remedy
+from dax_lightning.errors import InputError, check_count, check_number, remedy
 from dax_lightning.inputs.base import Input
-from dax_lightning.segment.base import Segmenter, check_count
+from dax_lightning.segment.base import Segmenter
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class SegmentShapley(SegmentExplainer):
     Args:
         black_box: what is explained.
         segmenter: parts the input; its segments are the players.
-        perturber: fills the removed segments; only its fill and batch size are used.
+        perturber: fills the removed segments; only its fill is used.
         q: rows, those of the input and of the empty set included.
         targets: the scale of the answers that are shared out: ``probability`` or ``log_odds``.
         seed: of the sets that are drawn.

@@ -23,7 +23,7 @@ class KernelShap(SegmentShapley):
     Args:
         black_box: what is explained.
         segmenter: parts the input; its segments are the players.
-        perturber: fills the removed segments; only its fill and batch size are used.
+        perturber: fills the removed segments; only its fill is used.
         q: rows, those of the input and of the empty set included; fewer are asked where 2^j is fewer,
             and at times where it is just more.
         targets: the scale of the answers that are shared out: ``probability`` or ``log_odds``.

@@ -42,7 +42,7 @@ class Shapley(SegmentShapley):
     Args:
         black_box: what is explained.
         segmenter: parts the input; its segments are the players.
-        perturber: fills the removed segments; only its fill and batch size are used.
+        perturber: fills the removed segments; only its fill is used.
         approximator: ``leverage``, ``kernel_shap`` or ``permutation``.
         q: rows, those of the input and of the empty set included; fewer are asked where 2^j is fewer.
         targets: the scale of the answers that are shared out: ``probability`` or ``log_odds``.
